@@ -4,13 +4,17 @@
 //! Wire shapes do not live here; each door has its own and converts.
 
 pub mod change;
+pub mod codec;
+pub mod decide;
 pub mod document;
+pub mod entry;
 pub mod field;
 pub mod order;
 pub mod path;
 pub mod size;
 pub mod value;
 pub mod version;
+pub mod write;
 
 pub use change::{Change, Commit};
 pub use document::Document;
