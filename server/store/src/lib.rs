@@ -1,0 +1,12 @@
+//! What lasts: the state (sorted keys), the commit log (the truth), and the data directory that holds both.
+//!
+//! Everything here deals in bytes and versions; what the bytes mean is the engine's matter. All calls block and
+//! belong on the writer's or a reader's thread. No clock, no randomness: ids and epochs are arguments.
+
+mod memory;
+mod sled;
+mod store;
+
+pub use crate::memory::Memory;
+pub use crate::sled::{SetAside, Sled, SledError, SledOpened, SledOptions};
+pub use crate::store::{Batch, Blob, Direction, KeyRange, Store, StoreError};
