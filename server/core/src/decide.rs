@@ -106,7 +106,7 @@ pub fn project<E>(
 
 /// The documents of one commit, before and as the writes so far left them.
 #[derive(Default)]
-struct Images(BTreeMap<DocPath, (Option<Arc<Document>>, Option<Arc<Document>>)>);
+struct Images(BTreeMap<DocPath, Change>);
 
 impl Images {
     fn load<E>(
@@ -116,23 +116,23 @@ impl Images {
     ) -> Result<(), E> {
         if !self.0.contains_key(path) {
             let before = state(path)?;
-            self.0.insert(path.clone(), (before.clone(), before));
+            self.0.insert(path.clone(), Change { path: path.clone(), before: before.clone(), after: before });
         }
         Ok(())
     }
 
     fn now(&self, path: &DocPath) -> Option<&Arc<Document>> {
-        self.0.get(path).and_then(|(_, now)| now.as_ref())
+        self.0.get(path).and_then(|change| change.after.as_ref())
     }
 
     fn put(&mut self, path: &DocPath, after: Option<Arc<Document>>) {
-        if let Some((_, now)) = self.0.get_mut(path) {
-            *now = after;
+        if let Some(change) = self.0.get_mut(path) {
+            change.after = after;
         }
     }
 
     fn all(self) -> Vec<Change> {
-        self.0.into_iter().map(|(path, (before, after))| Change { path, before, after }).collect()
+        self.0.into_values().collect()
     }
 
     fn changes(self) -> Vec<Change> {

@@ -9,6 +9,7 @@ pub mod decide;
 pub mod document;
 pub mod entry;
 pub mod field;
+pub mod keys;
 pub mod order;
 pub mod path;
 pub mod size;
