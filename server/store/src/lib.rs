@@ -3,10 +3,19 @@
 //! Everything here deals in bytes and versions; what the bytes mean is the engine's matter. All calls block and
 //! belong on the writer's or a reader's thread. No clock, no randomness: ids and epochs are arguments.
 
-mod memory;
-mod sled;
 mod store;
 
+mod memory;
+mod sled;
+
+mod log;
+
+mod durable;
+
+pub use crate::log::{
+    AppendError, Check, CommitLog, Damage, DatabaseId, Entry, Fault, FileLog, GROUP_BYTES_MAX, LogError, LogIoError,
+    LogOptions, NoLog, Recovered, ReplayError,
+};
 pub use crate::memory::Memory;
 pub use crate::sled::{SetAside, Sled, SledError, SledOpened, SledOptions};
 pub use crate::store::{Batch, Blob, Direction, KeyRange, Store, StoreError};
