@@ -10,8 +10,12 @@ mod sled;
 
 mod log;
 
-mod durable;
+mod home;
 
+mod durable;
+mod note;
+
+pub use crate::home::{DatabaseRecord, Home, HomeError, HomeOptions, StateFound};
 pub use crate::log::{
     AppendError, Check, CommitLog, Damage, DatabaseId, Entry, Fault, FileLog, GROUP_BYTES_MAX, LogError, LogIoError,
     LogOptions, NoLog, Recovered, ReplayError,

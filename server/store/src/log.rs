@@ -28,6 +28,14 @@ pub const GROUP_BYTES_MAX: usize = 64 << 20;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DatabaseId(pub [u8; 16]);
 
+impl DatabaseId {
+    /// Reads what [`fmt::Display`] writes: 32 hexadecimal digits, in lower case.
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = u128::from_str_radix(text, 16).ok().map(|number| Self(number.to_be_bytes()))?;
+        (id.to_string() == text).then_some(id)
+    }
+}
+
 impl fmt::Display for DatabaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", u128::from_be_bytes(self.0))

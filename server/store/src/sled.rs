@@ -292,6 +292,7 @@ mod tests {
             put(&opened.store, &[round]);
             opened.store.close().unwrap();
         }
+        assert!(open(&path).store.size_bytes().unwrap() > 0);
     }
 
     #[test]

@@ -27,7 +27,8 @@ pub trait Store: Send + Sync + 'static {
     /// Applies the whole batch or, with an error, none of it. Of two changes of one key, the later holds.
     fn apply(&self, batch: Batch) -> Result<(), StoreError>;
 
-    /// What the state takes up: bytes on disk, or of keys and values where it is kept in memory.
+    /// What the state takes up: bytes on disk (what is still buffered is not among them), or of keys and values where
+    /// it is kept in memory.
     fn size_bytes(&self) -> Result<u64, StoreError>;
 
     /// Writes out what is buffered and lets go of files. Every later call answers [`StoreError::Closed`], but closing

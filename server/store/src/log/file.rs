@@ -99,6 +99,15 @@ impl FileLog {
         }
     }
 
+    /// Whether `folder` is not there or holds no segment.
+    pub(crate) fn is_empty(folder: &Path) -> Result<bool, LogError> {
+        match list(folder) {
+            Ok(listed) => Ok(listed.segments.is_empty()),
+            Err(error) if error.cause.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Opens the log of `database` in `folder`.
     ///
     /// `known` is the highest version of which anyone can know that it was durable (what the state has applied, what
