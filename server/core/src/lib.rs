@@ -18,6 +18,7 @@ pub mod query;
 pub mod size;
 pub mod value;
 pub mod version;
+pub mod watch;
 pub mod write;
 
 pub use change::{Change, Commit};
