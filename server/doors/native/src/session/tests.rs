@@ -1,0 +1,680 @@
+//! The session on plain values: no socket, no engine, any order.
+
+use super::*;
+use expect_test::{Expect, expect};
+use hearth_auth::User;
+use hearth_core::query::{QuerySpec, Source};
+use hearth_core::{CollectionPath, DatabaseName, DocPath, Document, Map, Value};
+use hearth_engine::Answer;
+use proptest::prelude::*;
+
+const LIMITS: Limits =
+    Limits { listeners_max: 3, messages_max: 8, messages_bytes_max: 1_000, reads_max: 4, queue_bytes_max: 4_000_000 };
+
+fn query() -> Arc<Query> {
+    let source = Source::Collection(CollectionPath::parse("rooms").unwrap());
+    Arc::new(Query::build(QuerySpec::all(source)).unwrap())
+}
+
+fn token(version: u64) -> Token {
+    Token { version: Version::from_micros(version), epoch: 1, query: 1 }
+}
+
+/// A result of so many documents.
+fn rows(version: u64, docs: usize) -> Rows {
+    let version = Version::from_micros(version);
+    let doc = |n: usize| {
+        let path = DocPath::parse(&format!("rooms/{n:05}")).unwrap();
+        let fields = Map::from([("n".into(), Value::Integer(n as i64))]);
+        Arc::new(Document { path, fields, created: version, updated: version })
+    };
+    let answer = Answer {
+        version,
+        token: token(version.micros()),
+        docs: (0..docs).map(doc).collect(),
+        aggregates: None,
+        more: false,
+        scanned: 0,
+        read: 0,
+        micros: 0,
+    };
+    Rows::new(query(), answer, DatabaseName::parse("demo", "(default)").unwrap())
+}
+
+fn members(version: u64) -> Bytes {
+    format!("\"version\":\"{version}\",\"changes\":[]").into()
+}
+
+fn user(uid: &str, expires_seconds: Option<u64>) -> Caller {
+    Caller::user(User { uid: uid.into(), issuer: "i".into(), claims: Map::new(), expires_seconds })
+}
+
+/// A session with a clock that is moved by hand, and what it says, in short.
+struct Rig {
+    session: Session,
+    now: Now,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::of(Caller::Anonymous, LIMITS)
+    }
+
+    fn of(caller: Caller, limits: Limits) -> Self {
+        let now = Now { elapsed: Duration::ZERO, seconds: 1_000 };
+        Self { session: Session::new(now, caller, limits, Liveness::Pings), now }
+    }
+
+    fn tell(&mut self, input: Input) -> &mut Self {
+        self.session.input(self.now, input);
+        self
+    }
+
+    fn say(&mut self, id: u64, op: Op) -> &mut Self {
+        self.tell(Input::Message(Ok(ClientMessage { id, op, bytes: 10 })))
+    }
+
+    fn listen(&mut self, id: u64) -> &mut Self {
+        self.say(id, Op::Listen { query: query(), since: None })
+    }
+
+    fn get(&mut self, id: u64) -> &mut Self {
+        self.say(id, Op::Get { query: query(), at: None })
+    }
+
+    fn commit(&mut self, id: u64) -> &mut Self {
+        self.say(id, Op::Commit(Box::default()))
+    }
+
+    fn auth(&mut self, id: u64) -> &mut Self {
+        self.say(id, Op::Auth { token: Secret("t".into()) })
+    }
+
+    fn opened(&mut self, id: u64, version: u64) -> &mut Self {
+        let opening = Ok(Opening::Whole { rows: rows(version, 1), reset: false });
+        self.tell(Input::Reply(Reply::Opened { id, opening }))
+    }
+
+    fn caught_up(&mut self, id: u64, version: u64) -> &mut Self {
+        let opening = Ok(Opening::Since { version: Version::from_micros(version), members: members(version) });
+        self.tell(Input::Reply(Reply::Opened { id, opening }))
+    }
+
+    fn committed(&mut self, id: u64, version: u64) -> &mut Self {
+        let outcome = Ok((Version::from_micros(version), Bytes::from_static(b"[]")));
+        self.tell(Input::Reply(Reply::Committed { id, outcome }))
+    }
+
+    fn authed(&mut self, id: u64, caller: Caller) -> &mut Self {
+        self.tell(Input::Reply(Reply::Authed { id, caller: Ok(caller) }))
+    }
+
+    fn events(&mut self, version: u64, ids: &[u64]) -> &mut Self {
+        let events = ids.iter().map(|id| (*id, members(version))).collect();
+        self.tell(Input::Events { version: Version::from_micros(version), events })
+    }
+
+    fn passed(&mut self, version: u64) -> &mut Self {
+        self.tell(Input::Passed(Version::from_micros(version)))
+    }
+
+    fn after(&mut self, seconds: u64) -> &mut Self {
+        self.now.elapsed += Duration::from_secs(seconds);
+        self.now.seconds += seconds;
+        self.tell(Input::Tick)
+    }
+
+    /// What it has to say by now.
+    fn check(&mut self, want: Expect) -> &mut Self {
+        let said: Vec<String> = std::iter::from_fn(|| self.session.output()).map(|output| short(&output)).collect();
+        want.assert_eq(&said.join("; "));
+        self
+    }
+
+    /// Leaves out what it has said so far.
+    fn skip(&mut self) -> &mut Self {
+        while self.session.output().is_some() {}
+        self
+    }
+}
+
+fn short(output: &Output) -> String {
+    let who = |caller: &Caller| caller.uid().map_or(String::new(), |uid| format!(" as {uid}"));
+    match output {
+        Output::Send(message) => short_message(message),
+        Output::Ping => "ping".into(),
+        Output::Close(close) => format!("close {} {}", close.code, close.reason),
+        Output::Ask(Ask::Listen { id, caller, .. }) => format!("ask listen {id}{}", who(caller)),
+        Output::Ask(Ask::CatchUp { id }) => format!("ask catch up {id}"),
+        Output::Ask(Ask::Unlisten { id }) => format!("ask unlisten {id}"),
+        Output::Ask(Ask::Recheck { id, caller, .. }) => format!("ask recheck {id}{}", who(caller)),
+        Output::Ask(Ask::Get { id, caller, .. }) => format!("ask get {id}{}", who(caller)),
+        Output::Ask(Ask::Commit { id, caller, .. }) => format!("ask commit {id}{}", who(caller)),
+        Output::Ask(Ask::Auth { id, .. }) => format!("ask auth {id}"),
+    }
+}
+
+fn short_message(message: &[u8]) -> String {
+    let json: serde_json::Value = serde_json::from_slice(message).unwrap();
+    let mut text = format!("{} {}", json["ev"].as_str().unwrap(), json["id"]);
+    if let Some(version) = json["version"].as_str() {
+        text += &format!(" @{version}");
+    }
+    for list in ["changes", "docs"] {
+        match json[list].as_array() {
+            Some(items) if !items.is_empty() => text += &format!(" {} {list}", items.len()),
+            _ => {}
+        }
+    }
+    if json["reset"] == true {
+        text += " reset";
+    }
+    if let Some(part) = json["part"].as_u64() {
+        text += &format!(" part {part}");
+    }
+    if json["more"] == true {
+        text += " more";
+    }
+    if let Some(detail) = json["problem"]["detail"].as_str() {
+        text += &format!(" ({detail})");
+    }
+    text
+}
+
+#[test]
+fn a_listener_hears_its_result_and_then_each_event() {
+    let mut rig = Rig::new();
+    rig.listen(1).check(expect!["ask listen 1"]);
+    rig.opened(1, 5).check(expect!["snapshot 1 @5 1 changes"]);
+    rig.events(6, &[1]).check(expect!["snapshot 1 @6"]);
+}
+
+#[test]
+fn what_comes_before_the_first_snapshot_waits_for_it_and_what_that_holds_is_not_told_twice() {
+    let mut rig = Rig::new();
+    rig.listen(1).skip().events(5, &[1]).events(6, &[1]).check(expect![""]);
+    rig.opened(1, 5).check(expect!["snapshot 1 @5 1 changes; snapshot 1 @6"]);
+}
+
+#[test]
+fn a_listener_that_is_flooded_before_its_first_snapshot_catches_up_after_it() {
+    let mut rig = Rig::new();
+    rig.listen(1).skip();
+    (10..10 + Early::EVENTS_MAX as u64 + 5).for_each(|version| {
+        rig.events(version, &[1]);
+    });
+    rig.opened(1, 300).check(expect!["snapshot 1 @300 1 changes; ask catch up 1"]);
+    rig.caught_up(1, 400).check(expect!["snapshot 1 @400"]);
+}
+
+#[test]
+fn all_snapshots_of_one_commit_follow_each_other() {
+    let mut rig = Rig::new();
+    rig.listen(1).listen(2).skip().opened(1, 5).opened(2, 5).skip();
+    rig.events(6, &[1, 2]).check(expect!["snapshot 1 @6; snapshot 2 @6"]);
+}
+
+#[test]
+fn nothing_is_heard_after_unlisten_even_of_what_was_on_its_way() {
+    let mut rig = Rig::new();
+    rig.listen(1).skip().opened(1, 5).events(6, &[1]);
+    rig.say(1, Op::Unlisten).check(expect!["ask unlisten 1"]);
+    rig.events(7, &[1]).say(1, Op::Unlisten).check(expect![""]);
+}
+
+#[test]
+fn a_listener_that_is_ended_while_it_opens_is_taken_away_when_it_has_opened() {
+    let mut rig = Rig::new();
+    rig.listen(1).skip();
+    rig.say(1, Op::Unlisten).check(expect![""]);
+    rig.opened(1, 5).check(expect!["ask unlisten 1"]);
+}
+
+#[test]
+fn the_answer_to_a_commit_waits_for_its_snapshots() {
+    let mut rig = Rig::new();
+    rig.listen(1).skip().opened(1, 5).skip();
+    rig.commit(2).check(expect!["ask commit 2"]);
+    rig.committed(2, 6).check(expect![""]);
+    assert_eq!(rig.session.awaited().collect::<Vec<_>>(), [Version::from_micros(6)]);
+    rig.events(6, &[1]).passed(6).check(expect!["snapshot 1 @6; committed 2 @6"]);
+    assert_eq!(rig.session.awaited().count(), 0);
+}
+
+#[test]
+fn the_answer_to_a_commit_waits_for_listeners_that_are_behind_but_for_each_only_once() {
+    let mut rig = Rig::new();
+    rig.listen(1).listen(2).skip().opened(1, 5).skip();
+    rig.commit(3).tell(Input::Lagged(1)).check(expect!["ask commit 3; ask catch up 1"]);
+    rig.committed(3, 6).passed(6).check(expect![""]);
+    assert_eq!(rig.session.awaited().count(), 0, "two listeners are behind");
+    rig.caught_up(1, 7).opened(2, 5).check(expect!["snapshot 1 @7; snapshot 2 @5 1 changes"]);
+    rig.tell(Input::Lagged(1)).events(6, &[2]).passed(6);
+    rig.check(expect!["ask catch up 1; snapshot 2 @6; committed 3 @6"]);
+}
+
+#[test]
+fn a_commit_does_not_wait_for_listeners_that_were_asked_for_after_it() {
+    let mut rig = Rig::new();
+    rig.commit(1).listen(2).skip();
+    rig.committed(1, 6).passed(6).check(expect!["committed 1 @6"]);
+}
+
+#[test]
+fn a_refused_commit_is_told_at_once() {
+    let mut rig = Rig::new();
+    let problem = Problem::new(Code::Aborted, "it moved");
+    rig.commit(1).skip().tell(Input::Reply(Reply::Committed { id: 1, outcome: Err(problem) }));
+    rig.check(expect!["problem 1 (it moved)"]);
+}
+
+#[test]
+fn what_follows_an_auth_waits_for_it_and_what_came_before_does_not() {
+    let mut rig = Rig::new();
+    rig.commit(1).auth(2).commit(3).get(4).say(0, Op::Ping);
+    rig.check(expect!["ask commit 1; ask auth 2; pong 0"]);
+    rig.authed(2, user("ada", Some(9_000))).check(expect!["authed 2; ask commit 3 as ada; ask get 4 as ada"]);
+}
+
+#[test]
+fn listeners_are_checked_again_under_a_new_token_and_end_where_it_does_not_reach() {
+    let mut rig = Rig::new();
+    rig.listen(1).listen(2).skip().opened(1, 5).skip();
+    rig.auth(3).skip().authed(3, user("ada", None));
+    rig.check(expect!["authed 3; ask recheck 1 as ada; ask recheck 2 as ada"]);
+    let denied = || Err(Problem::new(Code::PermissionDenied, "no"));
+    rig.tell(Input::Reply(Reply::Rechecked { id: 1, outcome: denied() }));
+    rig.tell(Input::Reply(Reply::Rechecked { id: 2, outcome: Ok(()) }));
+    rig.check(expect!["ask unlisten 1; problem 1 (no)"]);
+    rig.events(6, &[1]).opened(2, 6).check(expect!["snapshot 2 @6 1 changes"]);
+}
+
+#[test]
+fn a_refused_token_ends_the_connection_after_what_is_on_its_way() {
+    let mut rig = Rig::new();
+    rig.listen(1).skip().opened(1, 5).auth(2).get(3);
+    rig.tell(Input::Reply(Reply::Authed { id: 2, caller: Err(TokenError::BadSignature.into()) }));
+    rig.check(expect![[
+        r#"snapshot 1 @5 1 changes; ask auth 2; problem 2 (the token's signature is wrong); close 4401 the token was refused"#
+    ]]);
+    rig.listen(4).after(100).check(expect![""]);
+}
+
+#[test]
+fn the_client_is_warned_five_minutes_before_its_token_ends_and_then_cut_off_without_grace() {
+    let mut rig = Rig::of(user("ada", Some(1_600)), LIMITS);
+    rig.listen(1).skip().opened(1, 5).skip();
+    rig.tell(Input::Heard).after(299).skip();
+    rig.tell(Input::Heard);
+    assert_eq!(rig.session.tick_after(rig.now), Duration::from_secs(1));
+    rig.after(1).check(expect!["expiring 0"]);
+    rig.after(299).skip().events(6, &[1]);
+    rig.now.seconds += 1;
+    rig.events(7, &[1]).check(expect!["problem 0 (the token has expired); close 4401 the token has expired"]);
+}
+
+#[test]
+fn a_token_that_is_renewed_in_time_goes_on() {
+    let mut rig = Rig::of(user("ada", Some(1_300)), LIMITS);
+    rig.tell(Input::Tick).check(expect!["expiring 0"]);
+    rig.auth(1).skip().authed(1, user("ada", Some(5_000))).check(expect!["authed 1"]);
+    rig.tell(Input::Heard);
+    assert_eq!(rig.session.tick_after(rig.now), Session::SILENCE_MAX);
+}
+
+#[test]
+fn silence_is_asked_about_and_then_taken_for_the_end() {
+    let mut rig = Rig::new();
+    rig.after(19).check(expect![""]);
+    rig.after(1).check(expect!["ping"]);
+    rig.after(19).tell(Input::Heard).check(expect![""]);
+    rig.after(20).check(expect!["ping"]);
+    rig.after(20).check(expect!["close 1013 no sign of life"]);
+}
+
+#[test]
+fn an_id_that_comes_twice_ends_the_connection() {
+    let mut rig = Rig::new();
+    rig.listen(1).skip().opened(1, 5).get(1);
+    rig.check(expect![
+        "problem 0 (the id 1 was used before on this connection); close 1008 an id was used twice"
+    ]);
+}
+
+#[test]
+fn a_bad_message_is_answered_under_its_id_and_ends_the_connection_only_where_it_has_none() {
+    let mut rig = Rig::new();
+    let bad = |id| Input::Message(Err(FrameError { id, problem: Problem::invalid("bad") }));
+    rig.tell(bad(Some(7))).check(expect!["problem 7 (bad)"]);
+    rig.tell(bad(None)).check(expect!["problem 0 (bad); close 1008 what came is no message"]);
+}
+
+#[test]
+fn one_listener_too_many_is_refused_and_an_ended_one_makes_room() {
+    let mut rig = Rig::new();
+    rig.listen(1).listen(2).listen(3).skip().listen(4);
+    rig.check(expect!["problem 4 (this connection has 3 listeners, which is the limit)"]);
+    rig.opened(3, 5).say(3, Op::Unlisten).skip().listen(5).check(expect!["ask listen 5"]);
+}
+
+#[test]
+fn reads_beyond_the_limit_wait_their_turn_and_keep_the_order() {
+    let mut rig = Rig::new();
+    (1..=5).for_each(|id| {
+        rig.get(id);
+    });
+    rig.commit(6).check(expect!["ask get 1; ask get 2; ask get 3; ask get 4"]);
+    rig.tell(Input::Reply(Reply::Read { id: 2, rows: Ok(rows(9, 2)) }));
+    rig.check(expect!["ask get 5; ask commit 6; result 2 @9 2 docs"]);
+}
+
+#[test]
+fn a_client_that_asks_faster_than_it_is_answered_is_not_read_on() {
+    let mut rig = Rig::new();
+    (1..8).for_each(|id| {
+        rig.commit(id);
+    });
+    assert!(!rig.session.is_full());
+    rig.commit(8);
+    assert!(rig.session.is_full());
+    rig.skip().committed(3, 6).passed(6);
+    assert!(!rig.session.is_full());
+    rig.tell(Input::Message(Ok(ClientMessage { id: 9, op: Op::Commit(Box::default()), bytes: 990 })));
+    assert!(rig.session.is_full());
+}
+
+#[test]
+fn a_large_result_leaves_in_parts_and_a_reader_that_stops_keeps_the_rest_waiting() {
+    let mut rig = Rig::of(Caller::Anonymous, Limits { queue_bytes_max: 10_000, ..LIMITS });
+    rig.listen(1).get(2).skip();
+    let opening = Ok(Opening::Whole { rows: rows(5, 2_001), reset: false });
+    rig.tell(Input::Reply(Reply::Opened { id: 1, opening }));
+    assert!(rig.session.is_full(), "a result on its way counts");
+    rig.get(3).tell(Input::Reply(Reply::Read { id: 2, rows: Ok(rows(5, 1_001)) }));
+    rig.events(6, &[1]).check(expect!["snapshot 1 @5 1000 changes part 1 more; snapshot 1 @5 1000 changes part 2 more; snapshot 1 @5 1 changes part 3; result 2 @5 1000 docs part 1 more; result 2 @5 1 docs; snapshot 1 @6; ask get 3"]);
+    assert_eq!(rig.session.queue_bytes, 0);
+}
+
+#[test]
+fn a_listener_that_cannot_be_served_now_closes_the_connection_so_that_it_resumes() {
+    let mut rig = Rig::new();
+    rig.listen(1).skip();
+    let opening = Err(Problem::new(Code::Unavailable, "rebuilding"));
+    rig.tell(Input::Reply(Reply::Opened { id: 1, opening }));
+    rig.check(expect!["problem 0 (rebuilding); close 1013 a listener cannot be served now"]);
+}
+
+#[test]
+fn a_listener_that_lagged_is_caught_up_by_a_difference_or_a_reset() {
+    let mut rig = Rig::new();
+    rig.listen(1).skip().opened(1, 5).skip();
+    rig.tell(Input::Lagged(1)).check(expect!["ask catch up 1"]);
+    rig.caught_up(1, 5).check(expect![""]);
+    rig.tell(Input::Lagged(1)).skip().caught_up(1, 8).check(expect!["snapshot 1 @8"]);
+    rig.tell(Input::Lagged(1)).skip().opened(1, 9).check(expect!["snapshot 1 @9 1 changes reset"]);
+}
+
+#[test]
+fn a_server_that_stops_says_so() {
+    let mut rig = Rig::new();
+    rig.listen(1).skip().tell(Input::Closing).check(expect!["close 1012 restart"]);
+}
+
+/// One step of a random run. Numbers choose among what is there.
+#[derive(Clone, Debug)]
+enum Step {
+    Listen,
+    Get,
+    Commit,
+    Auth,
+    Unlisten(usize),
+    Reply(usize),
+    Deliver,
+    Lag(usize),
+    Settle,
+    Drain(usize),
+    Wait(u64),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => Just(Step::Listen),
+        1 => Just(Step::Get),
+        3 => Just(Step::Commit),
+        1 => Just(Step::Auth),
+        1 => (0..8_usize).prop_map(Step::Unlisten),
+        6 => (0..8_usize).prop_map(Step::Reply),
+        3 => Just(Step::Deliver),
+        1 => (0..8_usize).prop_map(Step::Lag),
+        3 => Just(Step::Settle),
+        4 => (1..9_usize).prop_map(Step::Drain),
+        1 => (0..5_u64).prop_map(Step::Wait),
+    ]
+}
+
+/// An engine in small: it answers in any order, and its events come early, late or not at all.
+#[derive(Default)]
+struct Engine {
+    version: u64,
+    asks: Vec<Asked>,
+    /// Listeners that were opened, with the version up to which each was told.
+    targets: BTreeMap<u64, u64>,
+    /// Events that wait, by version.
+    outbox: BTreeMap<u64, BTreeSet<u64>>,
+}
+
+#[derive(Debug)]
+enum Asked {
+    /// The result is read at this version; what changes afterwards comes as events.
+    Open { id: u64, at: u64 },
+    CatchUp { id: u64 },
+    Other { id: u64, what: &'static str },
+}
+
+struct Run {
+    rig: Rig,
+    engine: Engine,
+    id: u64,
+    /// What the client heard last of each listener.
+    heard: BTreeMap<u64, u64>,
+    listening: BTreeSet<u64>,
+    /// Listeners of which the engine dropped something, ever: for those a commit waits only once.
+    lagged: BTreeSet<u64>,
+    /// Listeners that each commit was asked after.
+    before: BTreeMap<u64, BTreeSet<u64>>,
+    answered: BTreeSet<u64>,
+}
+
+impl Run {
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Listen => {
+                self.id += 1;
+                self.listening.insert(self.id);
+                let id = self.id;
+                self.rig.listen(id);
+            }
+            Step::Get => {
+                self.id += 1;
+                let id = self.id;
+                self.rig.get(id);
+            }
+            Step::Commit => {
+                self.id += 1;
+                self.before.insert(self.id, self.listening.clone());
+                let id = self.id;
+                self.rig.commit(id);
+            }
+            Step::Auth => {
+                self.id += 1;
+                let id = self.id;
+                self.rig.auth(id);
+            }
+            Step::Unlisten(nth) => {
+                if let Some(id) = nth_of(&self.listening, nth) {
+                    self.listening.remove(&id);
+                    self.rig.say(id, Op::Unlisten);
+                }
+            }
+            Step::Reply(nth) => self.reply(nth),
+            Step::Deliver => self.deliver(),
+            Step::Lag(nth) => {
+                let opened: BTreeSet<u64> = self.engine.targets.keys().copied().collect();
+                if let Some(id) = nth_of(&opened, nth) {
+                    self.engine.outbox.values_mut().for_each(|ids| {
+                        ids.remove(&id);
+                    });
+                    self.lagged.insert(id);
+                    self.rig.tell(Input::Lagged(id));
+                }
+            }
+            Step::Settle => {
+                let awaited: Vec<u64> = self.rig.session.awaited().map(Version::micros).collect();
+                while !self.engine.outbox.is_empty() {
+                    self.deliver();
+                }
+                for version in awaited {
+                    self.rig.passed(version);
+                }
+            }
+            Step::Drain(count) => self.drain(count),
+            Step::Wait(seconds) => {
+                self.rig.tell(Input::Heard).after(seconds);
+            }
+        }
+    }
+
+    fn reply(&mut self, nth: usize) {
+        if self.engine.asks.is_empty() {
+            return;
+        }
+        let at = nth % self.engine.asks.len();
+        match self.engine.asks.remove(at) {
+            Asked::Open { id, at } => {
+                self.rig.opened(id, at);
+            }
+            Asked::CatchUp { id } => {
+                self.engine.targets.insert(id, self.engine.version);
+                let version = self.engine.version;
+                self.rig.caught_up(id, version);
+            }
+            Asked::Other { id, what: "commit" } => {
+                self.engine.version += 1;
+                let version = self.engine.version;
+                for id in self.engine.targets.keys() {
+                    self.engine.outbox.entry(version).or_default().insert(*id);
+                }
+                self.rig.committed(id, version);
+            }
+            Asked::Other { id, what: "auth" } => {
+                self.rig.authed(id, user("ada", None));
+            }
+            Asked::Other { id, what: "recheck" } => {
+                let outcome = if id % 4 == 0 { Err(Problem::new(Code::PermissionDenied, "no")) } else { Ok(()) };
+                self.rig.tell(Input::Reply(Reply::Rechecked { id, outcome }));
+            }
+            Asked::Other { id, .. } => {
+                let rows = Ok(rows(self.engine.version, 1));
+                self.rig.tell(Input::Reply(Reply::Read { id, rows }));
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        if let Some((version, ids)) = self.engine.outbox.pop_first() {
+            let ids: Vec<u64> = ids.into_iter().collect();
+            self.rig.events(version, &ids);
+        }
+    }
+
+    fn drain(&mut self, count: usize) {
+        for _ in 0..count {
+            match self.rig.session.output() {
+                None => return,
+                Some(Output::Send(message)) => self.hear(&serde_json::from_slice(&message).unwrap()),
+                Some(Output::Ask(ask)) => self.ask(ask),
+                Some(Output::Ping) => {}
+                Some(Output::Close(close)) => panic!("closed: {close:?}"),
+            }
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        let asked = match ask {
+            Ask::Listen { id, .. } => {
+                self.engine.targets.insert(id, self.engine.version);
+                Asked::Open { id, at: self.engine.version }
+            }
+            Ask::CatchUp { id } => Asked::CatchUp { id },
+            Ask::Unlisten { id } => {
+                self.engine.targets.remove(&id);
+                return;
+            }
+            Ask::Recheck { id, .. } => Asked::Other { id, what: "recheck" },
+            Ask::Get { id, .. } => Asked::Other { id, what: "get" },
+            Ask::Commit { id, .. } => Asked::Other { id, what: "commit" },
+            Ask::Auth { id, .. } => Asked::Other { id, what: "auth" },
+        };
+        self.engine.asks.push(asked);
+    }
+
+    fn hear(&mut self, message: &serde_json::Value) {
+        let id = message["id"].as_u64().unwrap();
+        let version = message["version"].as_str().map(|version| version.parse::<u64>().unwrap());
+        match message["ev"].as_str().unwrap() {
+            "snapshot" => {
+                assert!(self.listening.contains(&id), "nothing after unlisten");
+                let before = self.heard.insert(id, version.unwrap());
+                assert!(before.is_none_or(|before| before < version.unwrap()), "versions rise");
+            }
+            "committed" => {
+                for listener in self.before[&id].intersection(&self.listening).filter(|id| !self.lagged.contains(id)) {
+                    let heard = self.heard.get(listener).copied();
+                    assert!(heard >= version, "{listener} had heard {heard:?} when {id} was answered at {version:?}");
+                }
+                assert!(self.answered.insert(id), "answered once");
+            }
+            "problem" => {
+                self.listening.remove(&id);
+            }
+            _ => assert!(self.answered.insert(id), "answered once"),
+        }
+    }
+}
+
+fn nth_of(ids: &BTreeSet<u64>, nth: usize) -> Option<u64> {
+    ids.iter().copied().nth(nth % ids.len().max(1))
+}
+
+proptest! {
+    #[test]
+    fn in_every_order_versions_rise_commits_come_last_and_everything_is_answered(
+        steps in proptest::collection::vec(any_step(), 0..120),
+    ) {
+        let limits = Limits { listeners_max: 1_000, messages_max: 1_000, messages_bytes_max: 1_000_000, reads_max: 3, ..LIMITS };
+        let mut run = Run {
+            rig: Rig::of(Caller::Anonymous, limits),
+            engine: Engine { version: 1, ..Engine::default() },
+            id: 0,
+            heard: BTreeMap::new(),
+            listening: BTreeSet::new(),
+            lagged: BTreeSet::new(),
+            before: BTreeMap::new(),
+            answered: BTreeSet::new(),
+        };
+        steps.into_iter().for_each(|step| run.step(step));
+        // Given time, all is answered and everybody has heard of the last version.
+        for _ in 0..2_000 {
+            [Step::Drain(100), Step::Reply(0), Step::Settle].into_iter().for_each(|step| run.step(step));
+        }
+        run.drain(10_000);
+        let session = &run.rig.session;
+        prop_assert!(session.under_way.is_empty() && session.held.is_empty() && session.leaving.is_empty());
+        prop_assert_eq!((session.reads_running, session.under_way_bytes, session.queue_bytes), (0, 0, 0));
+        for id in &run.listening {
+            prop_assert!(run.heard.contains_key(id));
+            prop_assert_eq!(run.heard.get(id), run.engine.targets.get(id).map(|_| &run.engine.version).or(run.heard.get(id)));
+        }
+        prop_assert_eq!(run.rig.session.listeners.keys().copied().collect::<BTreeSet<_>>(), run.listening);
+    }
+}
