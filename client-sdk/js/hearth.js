@@ -18,3 +18,48 @@ export {
 } from './src/values.js';
 export { FieldPath, documentId } from './src/fieldpath.js';
 export { HearthError } from './src/errors.js';
+
+/** @typedef {import('./src/aggregate.js').AggregateSpec} AggregateSpec */
+/** @typedef {import('./src/errors.js').ErrorCode} ErrorCode */
+/** @typedef {import('./src/firestore.js').AppOptions} AppOptions */
+/** @typedef {import('./src/firestore.js').TokenSource} TokenSource */
+/** @typedef {import('./src/query.js').OrderByDirection} OrderByDirection */
+/** @typedef {import('./src/query.js').QueryConstraint} QueryConstraint */
+/** @typedef {import('./src/query.js').QueryFilterConstraint} QueryFilterConstraint */
+/** @typedef {import('./src/query.js').WhereFilterOp} WhereFilterOp */
+/** @typedef {import('./src/read.js').SnapshotListenOptions} SnapshotListenOptions */
+/** @typedef {import('./src/read.js').Unsubscribe} Unsubscribe */
+/** @typedef {import('./src/reference.js').DocumentData} DocumentData */
+/** @typedef {import('./src/session.js').ConnectionState} ConnectionState */
+/** @typedef {import('./src/session.js').Transport} Transport */
+/** @typedef {import('./src/snapshot.js').SnapshotMetadata} SnapshotMetadata */
+/** @typedef {import('./src/write.js').SetOptions} SetOptions */
+
+/**
+ * @template R
+ * @typedef {import('./src/aggregate.js').AggregateField<R>} AggregateField
+ */
+/**
+ * @template {AggregateSpec} S
+ * @typedef {import('./src/aggregate.js').AggregateQuerySnapshot<S>} AggregateQuerySnapshot
+ */
+/**
+ * @template {AggregateSpec} S
+ * @typedef {import('./src/aggregate.js').AggregateResult<S>} AggregateResult
+ */
+/**
+ * @template S
+ * @typedef {import('./src/read.js').Observer<S>} Observer
+ */
+/**
+ * @template [T=DocumentData]
+ * @typedef {import('./src/snapshot.js').DocumentChange<T>} DocumentChange
+ */
+/**
+ * @template [T=DocumentData]
+ * @typedef {import('./src/snapshot.js').QueryDocumentSnapshot<T>} QueryDocumentSnapshot
+ */
+/**
+ * @template T
+ * @typedef {import('./src/write.js').WithFieldValue<T>} WithFieldValue
+ */

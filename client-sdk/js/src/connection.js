@@ -75,7 +75,7 @@ export class Connection {
   async get(path, query, at) {
     const answer = await this.#request({ kind: 'get', path, ...(query && { query }), ...(at !== undefined && { at }) });
     if (answer.type !== 'result') throw new HearthError('internal', 'a read was answered by something else');
-    if (answer.result.more) {
+    if (answer.result.more && query?.['limit'] === 'all') {
       throw new HearthError('resource-exhausted', 'the result has more documents than the server sends at once; set a limit');
     }
     return answer.result;

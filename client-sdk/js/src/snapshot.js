@@ -99,7 +99,7 @@ export class DocumentSnapshot {
  * A document of a result: it exists.
  *
  * @template [T=DocumentData]
- * @typedef {DocumentSnapshot<T> & { data(): T }} QueryDocumentSnapshot
+ * @typedef {{ data(): T } & DocumentSnapshot<T>} QueryDocumentSnapshot
  */
 
 /**
