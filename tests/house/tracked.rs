@@ -25,7 +25,7 @@ fn files() -> Vec<String> {
 }
 
 /// The texts among them; pictures and the like are passed over.
-fn texts() -> impl Iterator<Item = (String, String)> {
+pub(crate) fn texts() -> impl Iterator<Item = (String, String)> {
     files().into_iter().filter_map(|file| {
         let text = String::from_utf8(fs::read(repository().join(&file)).expect("a readable file")).ok()?;
         Some((file, text))
