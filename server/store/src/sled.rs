@@ -4,11 +4,13 @@
 //! more than the log from which it can be rebuilt. A folder that sled cannot open is set aside, and a fresh one opened.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use ::sled::IVec;
 
@@ -29,6 +31,7 @@ impl Default for SledOptions {
 
 /// Keeps the state in a folder, by sled.
 pub struct Sled {
+    path: PathBuf,
     // Read-held for one page or one batch, write-held only to close.
     open: RwLock<Option<::sled::Db>>,
 }
@@ -97,13 +100,16 @@ impl Sled {
     /// How many broken states are kept for whoever wants to look at them; with one more, the oldest is removed.
     pub const BROKEN_KEPT_MAX: usize = 3;
 
+    /// How long closing waits for sled to let go of its files. It takes milliseconds.
+    const CLOSE_WAIT_MAX: Duration = Duration::from_secs(10);
+
     /// Opens the state in the folder `path`, or an empty one where there is none.
     ///
     /// Where sled fails or panics over the files, the folder is renamed to `<path>.broken-N` and a fresh one is
     /// opened; [`SledOpened::set_aside`] tells. A folder that is in use, full or forbidden is left alone and refused.
     pub fn open(path: &Path, options: &SledOptions) -> Result<SledOpened, SledError> {
         let cause = match try_open(path, options) {
-            Ok(db) => return Ok(SledOpened::new(db, None)),
+            Ok(db) => return Ok(SledOpened::new(path, db, None)),
             Err(failure) => failure.damage(path)?,
         };
         let to = broken_path(path);
@@ -111,7 +117,7 @@ impl Sled {
             return Err(SledError::NotMoved { path: path.into(), to, cause, move_cause });
         }
         match try_open(path, options) {
-            Ok(db) => Ok(SledOpened::new(db, Some(SetAside { path: to, cause }))),
+            Ok(db) => Ok(SledOpened::new(path, db, Some(SetAside { path: to, cause }))),
             Err(failure) => Err(SledError::Unusable { path: path.into(), cause: failure.damage(path)? }),
         }
     }
@@ -131,8 +137,8 @@ impl Sled {
 }
 
 impl SledOpened {
-    fn new(db: ::sled::Db, set_aside: Option<SetAside>) -> Self {
-        let store = Sled { open: RwLock::new(Some(db)) };
+    fn new(path: &Path, db: ::sled::Db, set_aside: Option<SetAside>) -> Self {
+        let store = Sled { path: path.to_path_buf(), open: RwLock::new(Some(db)) };
         Self { store, set_aside }
     }
 }
@@ -187,10 +193,33 @@ impl Store for Sled {
             Ok(_) | Err(StoreError::Closed) => Ok(()),
             Err(error) => Err(error),
         };
-        let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
-        let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(open)));
+        let Some(db) = self.open.write().unwrap_or_else(PoisonError::into_inner).take() else {
+            return Ok(());
+        };
+        let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(db)));
+        let failed = |cause| StoreError::Failed { act: "closed", cause };
         flushed?;
-        dropped.map_err(|payload| StoreError::Failed { act: "closed", cause: panic_text(payload.as_ref()) })
+        dropped.map_err(|payload| failed(panic_text(payload.as_ref())))?;
+        wait_until_let_go(&self.path).map_err(|error| failed(error.to_string()))
+    }
+}
+
+/// Waits until sled's threads, which outlive the database, have let go of the files under `path`: only then is nothing
+/// written any more, and only then can they be opened again.
+fn wait_until_let_go(path: &Path) -> io::Result<()> {
+    let file = File::open(path.join("db"))?;
+    let (done, wait) = mpsc::channel();
+    // sled holds a lock on this file. Waiting for it has no time limit of its own, hence the thread: should sled have lost
+    // track of the file in a panic, this thread is left waiting until the process ends, and nobody else is.
+    thread::Builder::new().name("sled-close".into()).spawn(move || {
+        let locked = file.lock();
+        // Our own lock goes before anyone hears of it. That nobody waits any more is no matter.
+        drop(file);
+        let _ = done.send(locked);
+    })?;
+    match wait.recv_timeout(Sled::CLOSE_WAIT_MAX) {
+        Ok(locked) => locked,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "sled still holds its files")),
     }
 }
 
