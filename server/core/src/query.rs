@@ -87,7 +87,7 @@ pub enum Source {
 
 impl Source {
     /// Whether a document stands here. For a query's own source, whose documents are sorted.
-    pub(crate) fn holds(&self, path: &DocPath) -> bool {
+    pub fn holds(&self, path: &DocPath) -> bool {
         match self {
             Self::Collection(collection) => collection.holds(path),
             Self::Group { below, id } => {

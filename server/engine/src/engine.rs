@@ -1,0 +1,390 @@
+//! The engine: many databases in one process, opened when they are first asked for.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hearth_core::{DatabaseName, Id, Version};
+use hearth_store::{Check, DatabaseId, Home, HomeError, LogOptions, Memory, NoLog, Sled, SledOptions, Store};
+use tokio::sync::Semaphore;
+
+use crate::applier::Applier;
+use crate::authorize::Access;
+use crate::clock::Clock;
+use crate::database::{Common, Database, OpenError, Opened};
+use crate::feed::Jobs;
+use crate::ids;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+
+/// Where databases are kept.
+pub enum Backing {
+    /// In a data directory.
+    Disk(Box<Home>),
+    /// In memory: gone when the process ends.
+    Memory,
+}
+
+/// Which projects exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Projects {
+    /// Any that is named: it is made by being written to.
+    Any,
+    /// These, and those that are on disk already.
+    Known(Vec<String>),
+}
+
+/// How an engine is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Every limit.
+    pub limits: Limits,
+    /// What callers may do.
+    pub access: Access,
+    /// Which projects exist.
+    pub projects: Projects,
+    /// The project that is meant where none is named; goes before one that is remembered on disk.
+    pub default_project: Option<String>,
+}
+
+/// Why an engine could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    #[error(transparent)]
+    State(#[from] hearth_store::SledError),
+    #[error("a thread could not be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Why a database cannot be had.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DatabaseError {
+    #[error(
+        "there is no project {project:?} here; the server knows it when it is named in hearth.toml or by --project"
+    )]
+    UnknownProject { project: String },
+    #[error("{limit} databases are open and in use; try again when one is idle")]
+    TooMany { limit: usize },
+    #[error("the server is stopping")]
+    Closed,
+    #[error("the database cannot be served: {cause}")]
+    Damaged { cause: Arc<str> },
+}
+
+/// All databases of a process. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: Options,
+    backing: Backing,
+    common: Common,
+    // Held to look a database up; opening one holds only its own slot.
+    slots: Mutex<HashMap<DatabaseName, Arc<Slot>>>,
+    remembered: Mutex<Remembered>,
+}
+
+#[derive(Default)]
+struct Slot {
+    state: Mutex<SlotState>,
+}
+
+#[derive(Default)]
+struct SlotState {
+    database: Option<Database>,
+    used: Duration,
+}
+
+#[derive(Default)]
+struct Remembered {
+    default_project: Option<String>,
+    /// Numbers of databases in memory.
+    numbers: HashMap<DatabaseName, u32>,
+    closed: bool,
+}
+
+/// What starting found.
+#[derive(Clone, Debug, Default)]
+pub struct Started {
+    /// What a person should know, a sentence each.
+    pub notices: Vec<String>,
+}
+
+impl Engine {
+    /// Starts an engine. Must be called within a tokio runtime, whose blocking threads run queries.
+    pub fn start(backing: Backing, options: Options, clock: Arc<dyn Clock>) -> Result<(Self, Started), StartError> {
+        let mut started = Started::default();
+        let store: Arc<dyn Store> = match &backing {
+            Backing::Memory => Arc::new(Memory::new()),
+            Backing::Disk(home) => {
+                let opened = Sled::open(&home.state_dir(), &SledOptions::default())?;
+                if let Some(aside) = &opened.set_aside {
+                    let (cause, path) = (&aside.cause, aside.path.display());
+                    started.notices.push(format!(
+                        "the state could not be opened ({cause}); it is rebuilt from the log, and {path} may be deleted"
+                    ));
+                }
+                Arc::new(opened.store)
+            }
+        };
+        let runtime = tokio::runtime::Handle::current();
+        let jobs: Jobs = Arc::new(move |job| drop(runtime.spawn_blocking(job)));
+        let limits = Arc::new(options.limits.clone());
+        let common = Common {
+            store,
+            clock,
+            queries: Arc::new(Semaphore::new(limits.queries_running_max)),
+            limits,
+            metrics: Arc::default(),
+            access: options.access,
+            applier: Applier::start()?,
+            jobs,
+        };
+        let on_disk = match &backing {
+            Backing::Disk(home) => home.default_project(),
+            Backing::Memory => None,
+        };
+        let default_project = options.default_project.clone().or(on_disk);
+        let remembered = Mutex::new(Remembered { default_project, ..Remembered::default() });
+        let inner = Inner { options, backing, common, slots: Mutex::default(), remembered };
+        Ok((Self { inner: Arc::new(inner) }, started))
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.inner.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<DatabaseName, Arc<Slot>>> {
+        self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The database of this name; opened, and made where it may be. Blocks on files unless [`Engine::is_open`].
+    pub fn database(&self, name: &DatabaseName) -> Result<Database, DatabaseError> {
+        if self.remembered().closed {
+            return Err(DatabaseError::Closed);
+        }
+        if !self.may_exist(name) {
+            return Err(DatabaseError::UnknownProject { project: name.project().into() });
+        }
+        let slot = self.slots().entry(name.clone()).or_default().clone();
+        let mut state = slot.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.used = self.inner.common.clock.elapsed();
+        if let Some(database) = &state.database {
+            return Ok(database.clone());
+        }
+        self.make_room(name)?;
+        let database = self.open(name).map_err(|cause| {
+            tracing::error!(%name, %cause, "a database could not be opened");
+            DatabaseError::Damaged { cause: cause.into() }
+        })?;
+        state.database = Some(database.clone());
+        Ok(database)
+    }
+
+    fn may_exist(&self, name: &DatabaseName) -> bool {
+        match &self.inner.options.projects {
+            Projects::Any => true,
+            Projects::Known(known) => {
+                known.iter().any(|project| project == name.project())
+                    || self.default_project().as_deref() == Some(name.project())
+                    || self.database_names().iter().any(|held| held.project() == name.project())
+            }
+        }
+    }
+
+    /// Closes the databases that were idle the longest, so that one more may be opened.
+    fn make_room(&self, wanted: &DatabaseName) -> Result<(), DatabaseError> {
+        let limit = self.inner.common.limits.databases_open_max;
+        let others: Vec<Arc<Slot>> =
+            self.slots().iter().filter(|(name, _)| *name != wanted).map(|(_, slot)| slot.clone()).collect();
+        let mut open = 0;
+        let mut idle = Vec::new();
+        for slot in others {
+            // One that is being opened or closed right now counts as open.
+            let Ok(state) = slot.state.try_lock() else {
+                open += 1;
+                continue;
+            };
+            let Some(database) = &state.database else { continue };
+            open += 1;
+            if database.is_idle() {
+                let used = state.used;
+                drop(state);
+                idle.push((used, slot));
+            }
+        }
+        idle.sort_by_key(|(used, _)| *used);
+        for (_, slot) in idle {
+            if open < limit {
+                break;
+            }
+            let Ok(mut state) = slot.state.try_lock() else { continue };
+            if state.database.as_ref().is_some_and(Database::is_idle)
+                && let Some(database) = state.database.take()
+            {
+                database.close();
+                open -= 1;
+            }
+        }
+        if open < limit { Ok(()) } else { Err(DatabaseError::TooMany { limit }) }
+    }
+
+    fn open(&self, name: &DatabaseName) -> Result<Database, String> {
+        let opened = match &self.inner.backing {
+            Backing::Memory => {
+                let mut remembered = self.remembered();
+                let number = remembered.numbers.len() as u32 + 1;
+                let number = *remembered.numbers.entry(name.clone()).or_insert(number);
+                let epoch = u64::from_be_bytes(ids::random());
+                Opened { name: name.clone(), number, epoch, log: Box::new(NoLog::new()) }
+            }
+            Backing::Disk(home) => self.open_on_disk(home, name).map_err(|error| error.to_string())?,
+        };
+        Database::open(opened, &self.inner.common).map_err(|error: OpenError| error.to_string())
+    }
+
+    fn open_on_disk(&self, home: &Home, name: &DatabaseName) -> Result<Opened, HomeError> {
+        let record = match home.database(name.project(), name.database()) {
+            Some(record) => record,
+            None => {
+                let (id, epoch) = (DatabaseId(ids::random()), u64::from_be_bytes(ids::random()));
+                home.create_database(name.project(), name.database(), id, epoch)?
+            }
+        };
+        let applied = self.applied(record.number);
+        // When the state holds everything but the tail, only the tail is read again.
+        let check = if applied == Version::ZERO { Check::Whole } else { Check::Tail };
+        let (log, recovered) = home.open_log(record.number, applied, LogOptions { check, ..LogOptions::default() })?;
+        if recovered.cut_bytes > 0 {
+            let bytes = recovered.cut_bytes;
+            tracing::warn!(%name, bytes, "cut a torn group off the end of the log; it was never acknowledged");
+        }
+        Ok(Opened { name: name.clone(), number: record.number, epoch: record.epoch, log: Box::new(log) })
+    }
+
+    fn applied(&self, number: u32) -> Version {
+        let key = crate::keyspace::Keyspace::new(number).applied();
+        let bytes = self.inner.common.store.get(&key).ok().flatten();
+        bytes.and_then(|bytes| crate::history::version_of(&bytes)).unwrap_or_default()
+    }
+
+    /// Whether a database is open, so that asking for it does not block.
+    pub fn is_open(&self, name: &DatabaseName) -> bool {
+        let slot = self.slots().get(name).cloned();
+        slot.is_some_and(|slot| slot.state.try_lock().is_ok_and(|state| state.database.is_some()))
+    }
+
+    /// The databases that exist.
+    pub fn database_names(&self) -> Vec<DatabaseName> {
+        let mut names: Vec<DatabaseName> = match &self.inner.backing {
+            Backing::Memory => self.remembered().numbers.keys().cloned().collect(),
+            Backing::Disk(home) => {
+                let named =
+                    |record: &hearth_store::DatabaseRecord| DatabaseName::parse(&record.project, &record.database).ok();
+                home.databases().iter().filter_map(named).collect()
+            }
+        };
+        names.sort();
+        names
+    }
+
+    /// The project that is meant where none is named.
+    pub fn default_project(&self) -> Option<String> {
+        self.remembered().default_project.clone()
+    }
+
+    /// Makes `project` the one that is meant where none is named, unless there is one. Returns the one in force.
+    pub fn claim_default_project(&self, project: &str) -> String {
+        let mut remembered = self.remembered();
+        if let Some(held) = &remembered.default_project {
+            return held.clone();
+        }
+        if let Backing::Disk(home) = &self.inner.backing
+            && let Err(error) = home.set_default_project(project)
+        {
+            tracing::warn!(%error, "the default project could not be remembered");
+        }
+        remembered.default_project = Some(project.into());
+        project.into()
+    }
+
+    /// Every limit.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.common.limits
+    }
+
+    /// All counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.common.metrics
+    }
+
+    pub(crate) fn metrics_shared(&self) -> Arc<Metrics> {
+        self.inner.common.metrics.clone()
+    }
+
+    /// The time.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.inner.common.clock
+    }
+
+    /// A fresh id for a document.
+    pub fn fresh_id(&self) -> Id {
+        ids::fresh_id()
+    }
+
+    /// What callers may do.
+    pub fn access(&self) -> Access {
+        self.inner.options.access
+    }
+
+    fn open_databases(&self) -> Vec<Database> {
+        let slots: Vec<Arc<Slot>> = self.slots().values().cloned().collect();
+        let open = slots.iter().filter_map(|slot| {
+            let state = slot.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.database.clone()
+        });
+        open.collect()
+    }
+
+    /// What is to be done every half a minute: times move on, old history goes. Blocks.
+    pub fn maintain(&self) {
+        for database in self.open_databases() {
+            if let Err(error) = database.maintain() {
+                tracing::error!(name = %database.name(), %error, "old history could not be removed");
+            }
+        }
+    }
+
+    /// Why databases take no writes any more, by name.
+    pub fn read_only(&self) -> Vec<(DatabaseName, Arc<str>)> {
+        let open = self.open_databases();
+        open.iter().filter_map(|database| Some((database.name().clone(), database.read_only()?))).collect()
+    }
+
+    /// Stops: listeners are told, what was asked is answered, everything is applied and noted as clean. Blocks.
+    pub fn close(&self) {
+        self.remembered().closed = true;
+        let mut lasts = Vec::new();
+        for database in self.open_databases() {
+            let last = database.close();
+            if let Backing::Disk(home) = &self.inner.backing
+                && let Some(record) = home.database(database.name().project(), database.name().database())
+            {
+                lasts.push((record.number, last));
+            }
+        }
+        if let Err(error) = self.inner.common.store.close() {
+            tracing::error!(%error, "the state could not be closed");
+            return;
+        }
+        if let Backing::Disk(home) = &self.inner.backing
+            && let Err(error) = home.mark_clean(&lasts)
+        {
+            tracing::error!(%error, "the clean stop could not be noted; the next start checks more");
+        }
+    }
+}

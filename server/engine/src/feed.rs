@@ -1,0 +1,451 @@
+//! The feed: shows every commit to the watches that may care, and puts what they say into outboxes.
+//!
+//! One watch serves all who listen to the same query. Watches are found by document, by collection and by group, so
+//! that a commit costs what it concerns and not what listens. Opening and catching up stand in `listen`.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hearth_core::change::{Change, Commit};
+use hearth_core::query::{Query, Source};
+use hearth_core::watch::{Event, Kind, Outcome, Watch};
+use hearth_core::{CollectionPath, DocPath, Version};
+use tokio::sync::Notify;
+
+use crate::metrics::Metrics;
+use crate::outbox::{Inbox, SharedEvent, TargetId};
+use crate::read::Budget;
+use crate::recent::Recent;
+use crate::token::Token;
+use crate::view::{StateError, View};
+use crate::writer::Shared;
+
+/// Runs work that may take long away from the thread that asked.
+pub(crate) type Jobs = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
+
+/// The feed of one database.
+pub(crate) struct Feed {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) budget: Budget,
+    pub(crate) epoch: u64,
+    jobs: Jobs,
+    // Held while one commit is passed or one listener comes or goes; queries are run outside.
+    registry: Mutex<Registry>,
+}
+
+/// Who listens to what.
+pub(crate) struct Registry {
+    entries: HashMap<EntryId, Entry>,
+    by_query: HashMap<Arc<Query>, EntryId>,
+    /// Which watch each listener belongs to.
+    by_listener: HashMap<(usize, TargetId), EntryId>,
+    index: Index,
+    recent: Recent,
+    /// Commits up to this version were passed.
+    passed: Version,
+    next_id: EntryId,
+    closed: bool,
+    metrics: Arc<Metrics>,
+}
+
+/// The number of an entry.
+pub(crate) type EntryId = u64;
+
+/// One query that is kept current, or waited for.
+pub(crate) enum Entry {
+    /// Listeners of a query.
+    Watched(Watched),
+    /// A long poll: woken by the first change that touches its query.
+    Waiting { query: Arc<Query>, woken: Arc<Notify> },
+}
+
+/// A query and its listeners.
+pub(crate) struct Watched {
+    query: Arc<Query>,
+    stage: WatchStage,
+    listeners: Vec<Listener>,
+}
+
+enum WatchStage {
+    /// Its rows are being read; commits wait.
+    Filling { commits: Vec<Arc<Commit>> },
+    /// Current.
+    Live(Watch),
+    /// A limit window is being read again at a version, which the listeners' outboxes hold back; later commits wait.
+    Refilling { watch: Watch, commits: Vec<Arc<Commit>> },
+}
+
+struct Listener {
+    inbox: Arc<Inbox>,
+    target: TargetId,
+}
+
+/// How entries are found by what changed.
+#[derive(Default)]
+struct Index {
+    documents: HashMap<DocPath, Vec<EntryId>>,
+    collections: HashMap<CollectionPath, Vec<EntryId>>,
+    groups: HashMap<Box<str>, Vec<EntryId>>,
+    below: Vec<EntryId>,
+}
+
+impl Index {
+    fn add(&mut self, source: &Source, id: EntryId) {
+        match source {
+            Source::Documents(paths) => {
+                paths.iter().for_each(|path| self.documents.entry(path.clone()).or_default().push(id));
+            }
+            Source::Collection(path) => self.collections.entry(path.clone()).or_default().push(id),
+            Source::Group { id: group, .. } => self.groups.entry(group.as_str().into()).or_default().push(id),
+            Source::Below(_) => self.below.push(id),
+        }
+    }
+
+    fn remove(&mut self, source: &Source, id: EntryId) {
+        fn take<K: Hash + Eq>(map: &mut HashMap<K, Vec<EntryId>>, key: K, id: EntryId) {
+            if let Some(ids) = map.get_mut(&key) {
+                ids.retain(|held| *held != id);
+                if ids.is_empty() {
+                    map.remove(&key);
+                }
+            }
+        }
+        match source {
+            Source::Documents(paths) => paths.iter().for_each(|path| take(&mut self.documents, path.clone(), id)),
+            Source::Collection(path) => take(&mut self.collections, path.clone(), id),
+            Source::Group { id: group, .. } => take(&mut self.groups, group.as_str().into(), id),
+            Source::Below(_) => self.below.retain(|held| *held != id),
+        }
+    }
+
+    fn concerned(&self, changes: &[Change]) -> BTreeSet<EntryId> {
+        let mut ids = BTreeSet::new();
+        if changes.is_empty() {
+            return ids;
+        }
+        ids.extend(&self.below);
+        for change in changes {
+            ids.extend(self.documents.get(&change.path).into_iter().flatten());
+            ids.extend(self.collections.get(&change.path.parent()).into_iter().flatten());
+            ids.extend(self.groups.get(change.path.collection_id()).into_iter().flatten());
+        }
+        ids
+    }
+}
+
+impl Feed {
+    pub(crate) fn new(shared: Arc<Shared>, budget: Budget, epoch: u64, jobs: Jobs) -> Self {
+        let registry = Registry {
+            entries: HashMap::new(),
+            by_query: HashMap::new(),
+            by_listener: HashMap::new(),
+            index: Index::default(),
+            recent: Recent::new(shared.visible.version(), shared.limits.recent_commits_max),
+            passed: shared.visible.version(),
+            next_id: 0,
+            closed: false,
+            metrics: shared.metrics.clone(),
+        };
+        Self { shared, budget, epoch, jobs, registry: Mutex::new(registry) }
+    }
+
+    pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The token of a query's result at a version.
+    pub(crate) fn token(&self, query: &Query, version: Version) -> Token {
+        Token { version, epoch: self.epoch, query: query.hash() }
+    }
+
+    /// Whether anyone listens.
+    pub(crate) fn has_listeners(&self) -> bool {
+        !self.registry().by_query.is_empty()
+    }
+
+    /// Shows a commit, which is visible, to all who may care.
+    pub(crate) fn pass(self: &Arc<Self>, commit: &Arc<Commit>) {
+        let mut registry = self.registry();
+        registry.recent.add(commit);
+        registry.passed = commit.version;
+        let concerned = registry.index.concerned(&commit.changes);
+        self.shared.metrics.watches_examined.inc_by(concerned.len() as u64);
+        let mut held = Held::default();
+        for id in concerned {
+            match registry.entries.get_mut(&id) {
+                None => {}
+                Some(Entry::Watched(watched)) => self.show(id, watched, commit, &mut held),
+                Some(Entry::Waiting { query, woken }) if commit.changes.iter().any(|change| query.touches(change)) => {
+                    woken.notify_one();
+                }
+                Some(Entry::Waiting { .. }) => {}
+            }
+        }
+        held.release(commit.version);
+    }
+
+    /// Shows a commit to one watch.
+    fn show(self: &Arc<Self>, id: EntryId, watched: &mut Watched, commit: &Arc<Commit>, held: &mut Held) {
+        match &mut watched.stage {
+            WatchStage::Filling { commits } | WatchStage::Refilling { commits, .. } => commits.push(commit.clone()),
+            WatchStage::Live(watch) => match watch.apply(commit) {
+                Outcome::Nothing => {}
+                Outcome::Event(event) => self.tell(watched, event, held),
+                Outcome::Refill => self.refill(id, watched, commit.version),
+            },
+        }
+    }
+
+    /// Puts an event into the outboxes of a watch's listeners. They see it when `held` is released.
+    fn tell(&self, watched: &Watched, mut event: Event, held: &mut Held) {
+        let version = event.version;
+        if let Err(error) = self.load(&mut event) {
+            tracing::error!(%error, "a document of an event could not be read; its listeners start anew");
+            watched.listeners.iter().for_each(|listener| listener.inbox.lag(listener.target));
+            return;
+        }
+        let token = self.token(&watched.query, version);
+        let metrics = self.shared.metrics.clone();
+        let event = Arc::new(SharedEvent::new(watched.query.clone(), token, event, metrics));
+        for listener in &watched.listeners {
+            held.hold(&listener.inbox, version);
+            listener.inbox.put(version, listener.target, &event);
+        }
+    }
+
+    /// Reads the documents that an event speaks of and does not carry, as they stood at its version.
+    pub(crate) fn load(&self, event: &mut Event) -> Result<(), StateError> {
+        let missing = event.changes.iter_mut().filter(|change| change.kind != Kind::Removed && change.doc.is_none());
+        let mut view = None;
+        for change in missing {
+            let view = view.get_or_insert_with(|| self.view_at(event.version));
+            change.doc = view.document(&change.path)?;
+            self.shared.metrics.documents_read.inc();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn view_at(&self, version: Version) -> View {
+        View::open(version, self.shared.keyspace, &self.shared.memtable, &self.shared.pins)
+    }
+
+    /// Begins to read a limit window again at `version`. The listeners' outboxes hold that version back until it is told.
+    fn refill(self: &Arc<Self>, id: EntryId, watched: &mut Watched, version: Version) {
+        let stage = std::mem::replace(&mut watched.stage, WatchStage::Filling { commits: Vec::new() });
+        let WatchStage::Live(watch) = stage else { return };
+        watched.stage = WatchStage::Refilling { watch, commits: Vec::new() };
+        self.shared.metrics.refills.inc();
+        let inboxes: Vec<Arc<Inbox>> = watched.listeners.iter().map(|listener| listener.inbox.clone()).collect();
+        inboxes.iter().for_each(|inbox| inbox.hold(version));
+        let (feed, query, view) = (self.clone(), watched.query.clone(), self.view_at(version));
+        (self.jobs)(Box::new(move || {
+            let found = feed.budget.run(&view, &query, spare(&query));
+            feed.refilled(id, version, found.map(|found| found.rows));
+            inboxes.iter().for_each(|inbox| inbox.release(version));
+        }));
+    }
+
+    fn refilled<D>(
+        self: &Arc<Self>,
+        id: EntryId,
+        version: Version,
+        rows: Result<hearth_core::query::Rows<D>, crate::read::ReadError>,
+    ) {
+        let mut registry = self.registry();
+        let Some(Entry::Watched(watched)) = registry.entries.get_mut(&id) else { return };
+        let stage = std::mem::replace(&mut watched.stage, WatchStage::Filling { commits: Vec::new() });
+        let WatchStage::Refilling { mut watch, commits } = stage else {
+            watched.stage = stage;
+            return;
+        };
+        match rows {
+            Ok(rows) => {
+                let mut held = Held::default();
+                if let Some(event) = watch.refill(version, rows) {
+                    self.tell(watched, event, &mut held);
+                }
+                held.release(version);
+                watched.stage = WatchStage::Live(watch);
+                self.replay(id, watched, &commits);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a limit window could not be read again; its listeners start anew");
+                registry.drop_entry(id);
+            }
+        }
+    }
+
+    /// Shows a live watch the commits that waited for it.
+    fn replay(self: &Arc<Self>, id: EntryId, watched: &mut Watched, commits: &[Arc<Commit>]) {
+        for commit in commits {
+            let mut held = Held::default();
+            self.show(id, watched, commit, &mut held);
+            held.release(commit.version);
+        }
+    }
+
+    /// Makes a filled watch live.
+    pub(crate) fn filled(self: &Arc<Self>, id: EntryId, watch: Watch) {
+        let mut registry = self.registry();
+        let Some(Entry::Watched(watched)) = registry.entries.get_mut(&id) else { return };
+        let stage = std::mem::replace(&mut watched.stage, WatchStage::Live(watch));
+        match stage {
+            WatchStage::Filling { commits } => self.replay(id, watched, &commits),
+            // Somebody else filled it first: theirs is as good.
+            stage => watched.stage = stage,
+        }
+    }
+
+    /// Gives up a watch that could not be filled; its listeners have to begin anew.
+    pub(crate) fn unfilled(&self, id: EntryId) {
+        self.registry().drop_entry(id);
+    }
+
+    /// Ends one listener.
+    pub(crate) fn unlisten(&self, inbox: &Arc<Inbox>, target: TargetId) {
+        inbox.close(target);
+        self.registry().leave(inbox, target);
+    }
+
+    /// Tells every connection to close, and takes no more listeners.
+    pub(crate) fn close(&self) {
+        let mut registry = self.registry();
+        registry.closed = true;
+        for entry in registry.entries.values() {
+            match entry {
+                Entry::Watched(watched) => watched.listeners.iter().for_each(|listener| listener.inbox.shut()),
+                Entry::Waiting { woken, .. } => woken.notify_one(),
+            }
+        }
+    }
+}
+
+/// How many rows behind a limit a watch keeps, so that a few removals do not make it read again.
+pub(crate) fn spare(query: &Query) -> usize {
+    use hearth_core::query::Limit;
+    match query.limit() {
+        None => 0,
+        Some(Limit::First(limit) | Limit::Last(limit)) => (limit as usize / 2).clamp(8, 64),
+    }
+}
+
+impl Registry {
+    /// Whether certainly nothing that the query matches changed after `version`.
+    pub(crate) fn unchanged(&self, query: &Query, version: Version) -> bool {
+        self.recent.unchanged(query, version)
+    }
+
+    /// The last commit that was passed.
+    pub(crate) fn passed(&self) -> Version {
+        self.passed
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn fresh(&mut self, entry: Entry, source: &Source) -> EntryId {
+        self.next_id += 1;
+        self.index.add(source, self.next_id);
+        self.entries.insert(self.next_id, entry);
+        self.next_id
+    }
+
+    /// Adds a listener to the watch of its query, unless it is there. Says whether the watch is new, and so to be filled by
+    /// the caller.
+    pub(crate) fn join(&mut self, query: &Arc<Query>, inbox: &Arc<Inbox>, target: TargetId) -> (EntryId, bool) {
+        let listener = Listener { inbox: inbox.clone(), target };
+        let name = listener.name();
+        if let Some(id) = self.by_listener.get(&name) {
+            return (*id, false);
+        }
+        self.metrics.listeners.inc();
+        if let Some(id) = self.by_query.get(query)
+            && let Some(Entry::Watched(watched)) = self.entries.get_mut(id)
+        {
+            watched.listeners.push(listener);
+            self.by_listener.insert(name, *id);
+            return (*id, false);
+        }
+        let stage = WatchStage::Filling { commits: Vec::new() };
+        let watched = Watched { query: query.clone(), stage, listeners: vec![listener] };
+        let id = self.fresh(Entry::Watched(watched), query.source());
+        self.by_query.insert(query.clone(), id);
+        self.by_listener.insert(name, id);
+        (id, true)
+    }
+
+    /// The watch of an entry, where it is current with all that was passed.
+    pub(crate) fn live(&self, id: EntryId) -> Option<&Watch> {
+        match self.entries.get(&id)? {
+            Entry::Watched(Watched { stage: WatchStage::Live(watch), .. }) => Some(watch),
+            _ => None,
+        }
+    }
+
+    fn leave(&mut self, inbox: &Arc<Inbox>, target: TargetId) {
+        let name = (Arc::as_ptr(inbox) as usize, target);
+        let Some(id) = self.by_listener.remove(&name) else { return };
+        let Some(Entry::Watched(watched)) = self.entries.get_mut(&id) else { return };
+        watched.listeners.retain(|listener| listener.name() != name);
+        self.metrics.listeners.dec();
+        if watched.listeners.is_empty() {
+            self.drop_entry(id);
+        }
+    }
+
+    /// Takes an entry away; whoever still listens to it lags.
+    fn drop_entry(&mut self, id: EntryId) {
+        let query = match self.entries.remove(&id) {
+            None => return,
+            Some(Entry::Waiting { query, .. }) => query,
+            Some(Entry::Watched(watched)) => {
+                self.by_query.remove(&watched.query);
+                for listener in &watched.listeners {
+                    self.by_listener.remove(&listener.name());
+                    self.metrics.listeners.dec();
+                    listener.inbox.lag(listener.target);
+                }
+                watched.query
+            }
+        };
+        self.index.remove(query.source(), id);
+    }
+
+    /// Adds a long poll.
+    pub(crate) fn wait(&mut self, query: &Arc<Query>, woken: &Arc<Notify>) -> EntryId {
+        self.fresh(Entry::Waiting { query: query.clone(), woken: woken.clone() }, query.source())
+    }
+
+    /// Ends a long poll.
+    pub(crate) fn unwait(&mut self, id: EntryId) {
+        self.drop_entry(id);
+    }
+}
+
+impl Listener {
+    /// Tells listeners apart: the inbox stays where it is as long as anyone holds it.
+    fn name(&self) -> (usize, TargetId) {
+        (Arc::as_ptr(&self.inbox) as usize, self.target)
+    }
+}
+
+/// Outboxes that hold a version back until all events of its commit are in.
+#[derive(Default)]
+struct Held {
+    inboxes: HashMap<usize, Arc<Inbox>>,
+}
+
+impl Held {
+    fn hold(&mut self, inbox: &Arc<Inbox>, version: Version) {
+        self.inboxes.entry(Arc::as_ptr(inbox) as usize).or_insert_with(|| {
+            inbox.hold(version);
+            inbox.clone()
+        });
+    }
+
+    fn release(self, version: Version) {
+        self.inboxes.values().for_each(|inbox| inbox.release(version));
+    }
+}

@@ -1,0 +1,39 @@
+//! In which order: one writer orders everything, one feed tells everybody, and every request passes one gate.
+//!
+//! Knows no protocol. Doors translate into [`CommitRequest`]s and queries, and translate back.
+
+mod applier;
+pub mod authorize;
+pub mod clock;
+pub mod database;
+pub mod engine;
+mod feed;
+mod history;
+pub mod ids;
+mod keys_seen;
+mod keyspace;
+pub mod limits;
+pub mod listen;
+mod memtable;
+pub mod metrics;
+pub mod outbox;
+pub mod read;
+mod recent;
+pub mod request;
+pub mod token;
+mod view;
+mod visible;
+mod writer;
+
+pub use authorize::{Access, Authorized, Denied, SignedIn};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use database::{Database, FeedAccess, FeedPage, GetAnswer, OpenError};
+pub use engine::{Backing, DatabaseError, Engine, Options, Projects, StartError, Started};
+pub use limits::Limits;
+pub use listen::Opening;
+pub use metrics::{Format, Metrics};
+pub use outbox::{Delivery, Outbox, SharedEvent, TargetId};
+pub use read::{Answer, ReadError};
+pub use request::{CommitError, CommitRequest, Committed, QueryRead};
+pub use token::{Token, TokenError};
+pub use view::StateError;

@@ -1,0 +1,81 @@
+//! Every limit of the engine, by name, with its unit. What is over a limit is refused; nothing grows without one.
+
+use std::time::Duration;
+
+/// The limits of one process. All are per what their comment says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Writes of one commit.
+    pub commit_writes_max: usize,
+    /// Bytes of one commit: names and fields of all its writes, as document sizes are counted.
+    pub commit_bytes_max: usize,
+    /// Commits that wait for a database's writer; one more is refused with a hint when to come again.
+    pub queue_commits_max: usize,
+    /// Commits that share one frame of the log.
+    pub group_commits_max: usize,
+    /// Bytes that a generation of the memtable gathers before it is applied to the state.
+    pub generation_bytes_max: usize,
+    /// Generations that wait to be applied; then the writer waits too.
+    pub generations_max: usize,
+    /// Documents of one answer.
+    pub result_docs_max: usize,
+    /// Documents of one answer where the query names no limit.
+    pub result_docs_default: u32,
+    /// How long a query may run.
+    pub query_time_max: Duration,
+    /// Queries that run at one time, over all databases.
+    pub queries_running_max: usize,
+    /// Bytes that wait for one connection; then its diffs are dropped and caught up when it reads again.
+    pub outbox_bytes_max: usize,
+    /// Listeners of one connection.
+    pub listeners_per_connection_max: usize,
+    /// Changed documents that a resumed listener is told one by one; with more, the query is run at both versions.
+    pub resume_changes_max: usize,
+    /// Commits kept in memory to answer "has anything changed?" without reading.
+    pub recent_commits_max: usize,
+    /// Databases that are open at one time; those idle the longest are closed.
+    pub databases_open_max: usize,
+    /// How long superseded versions are kept.
+    pub history: Duration,
+    /// Idempotency keys that are remembered of one caller.
+    pub request_keys_per_scope_max: usize,
+    /// Idempotency keys that are remembered of one database.
+    pub request_keys_max: usize,
+    /// How long an idempotency key is remembered.
+    pub request_key_life: Duration,
+    /// Links that are open at one time.
+    pub links_max: usize,
+    /// Bytes of one message or request body.
+    pub message_bytes_max: usize,
+    /// Bytes of a request's address.
+    pub url_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            commit_writes_max: 10_000,
+            commit_bytes_max: 10 << 20,
+            queue_commits_max: 1_024,
+            group_commits_max: 256,
+            generation_bytes_max: 8 << 20,
+            generations_max: 4,
+            result_docs_max: 100_000,
+            result_docs_default: 1_000,
+            query_time_max: Duration::from_secs(30),
+            queries_running_max: 8,
+            outbox_bytes_max: 4 << 20,
+            listeners_per_connection_max: 1_000,
+            resume_changes_max: 10_000,
+            recent_commits_max: 4_096,
+            databases_open_max: 64,
+            history: Duration::from_secs(3_600),
+            request_keys_per_scope_max: 10_000,
+            request_keys_max: 100_000,
+            request_key_life: Duration::from_secs(24 * 3_600),
+            links_max: 10_000,
+            message_bytes_max: 11 << 20,
+            url_bytes_max: 16 << 10,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The memtable: what is durable in the log and not yet in the state.
+//!
+//! It holds exactly the keys that the state will hold, so a reader sees the union of both. Generations are filled one
+//! after the other; a full one is frozen, applied as one batch and dropped. A reader that took a generation keeps it
+//! alive, so it may scan the state afterwards and miss nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+
+use hearth_core::Version;
+use hearth_store::{Batch, Blob, Direction, KeyRange, Store, StoreError};
+
+use crate::keyspace::Keyspace;
+
+/// One generation of keys. Keys are only ever added; readers look past versions above theirs.
+#[derive(Debug, Default)]
+pub(crate) struct Generation {
+    inside: RwLock<Inside>,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    entries: BTreeMap<Vec<u8>, Blob>,
+    bytes: usize,
+    last: Version,
+}
+
+impl Generation {
+    /// A page of a range, like [`Store::scan`].
+    pub(crate) fn scan(&self, range: &KeyRange, direction: Direction, keys_max: usize) -> Vec<(Vec<u8>, Blob)> {
+        if range.is_empty() {
+            return Vec::new();
+        }
+        let inside = self.inside.read().unwrap_or_else(PoisonError::into_inner);
+        let bounds = (Bound::Included(range.from.as_slice()), Bound::Excluded(range.to.as_slice()));
+        let pairs = inside.entries.range::<[u8], _>(bounds).map(|(key, value)| (key.clone(), value.clone()));
+        match direction {
+            Direction::Forward => pairs.take(keys_max).collect(),
+            Direction::Backward => pairs.rev().take(keys_max).collect(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.inside.read().unwrap_or_else(PoisonError::into_inner).bytes
+    }
+}
+
+/// The generations of one database.
+pub(crate) struct Memtable {
+    keyspace: Keyspace,
+    store: Arc<dyn Store>,
+    // Held for a few pointer moves; whoever waits for room gives it up meanwhile.
+    levels: Mutex<Levels>,
+    room: Condvar,
+    // One applier at a time, so that generations reach the state in their order.
+    applying: Mutex<()>,
+    // Set once, when the state refused a batch.
+    failure: Mutex<Option<Arc<str>>>,
+}
+
+struct Levels {
+    active: Arc<Generation>,
+    /// Oldest first.
+    frozen: VecDeque<Arc<Generation>>,
+}
+
+impl Memtable {
+    pub(crate) fn new(keyspace: Keyspace, store: Arc<dyn Store>) -> Self {
+        let levels = Levels { active: Arc::default(), frozen: VecDeque::new() };
+        Self {
+            keyspace,
+            store,
+            levels: Mutex::new(levels),
+            room: Condvar::new(),
+            applying: Mutex::new(()),
+            failure: Mutex::new(None),
+        }
+    }
+
+    fn levels(&self) -> MutexGuard<'_, Levels> {
+        self.levels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state underneath.
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Adds what a group of commits changed. `last` is the last of their versions.
+    pub(crate) fn insert(&self, puts: Vec<(Vec<u8>, Blob)>, last: Version) {
+        let active = self.levels().active.clone();
+        let mut inside = active.inside.write().unwrap_or_else(PoisonError::into_inner);
+        inside.bytes += puts.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        inside.entries.extend(puts);
+        inside.last = inside.last.max(last);
+    }
+
+    /// The generations, newest first. To be taken before the state is scanned.
+    pub(crate) fn generations(&self) -> Vec<Arc<Generation>> {
+        let levels = self.levels();
+        std::iter::once(&levels.active).chain(levels.frozen.iter().rev()).cloned().collect()
+    }
+
+    /// Freezes the active generation when it holds at least `bytes_min`, and says whether one is there to be applied.
+    pub(crate) fn freeze(&self, bytes_min: usize) -> bool {
+        let mut levels = self.levels();
+        if levels.active.bytes() >= bytes_min.max(1) {
+            let full = std::mem::take(&mut levels.active);
+            levels.frozen.push_back(full);
+        }
+        !levels.frozen.is_empty()
+    }
+
+    /// Waits until fewer than `generations_max` are waiting to be applied; with an error, they never will be.
+    pub(crate) fn wait_for_room(&self, generations_max: usize) -> Result<(), Arc<str>> {
+        let mut levels = self.levels();
+        while levels.frozen.len() >= generations_max {
+            if let Some(cause) = self.failure() {
+                return Err(cause);
+            }
+            levels = self.room.wait(levels).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    /// Why the state takes nothing more, if that is so.
+    pub(crate) fn failure(&self) -> Option<Arc<str>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps the applier away for as long as the guard is held.
+    pub(crate) fn pause(&self) -> MutexGuard<'_, ()> {
+        self.applying.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Applies the frozen generations, each as one batch with `applied` inside, oldest first.
+    pub(crate) fn apply_frozen(&self) -> Result<(), StoreError> {
+        let _one = self.pause();
+        loop {
+            let Some(oldest) = self.levels().frozen.front().cloned() else { return Ok(()) };
+            let batch = {
+                let inside = oldest.inside.read().unwrap_or_else(PoisonError::into_inner);
+                let entries = inside.entries.iter().map(|(key, value)| (key.clone(), Some(value.clone())));
+                let mut batch: Batch = entries.collect();
+                batch.put(self.keyspace.applied(), Blob::from(inside.last.micros().to_be_bytes()));
+                batch
+            };
+            if let Err(error) = self.store.apply(batch) {
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string().into());
+                self.room.notify_all();
+                return Err(error);
+            }
+            self.levels().frozen.pop_front();
+            self.room.notify_all();
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! The outbox of one connection: events that wait for it, bounded, one delivery per version.
+//!
+//! Events of one commit become visible to the reader together. Where something of a version is still being worked out
+//! (a limit window that is read again), the outbox holds that version and all above it back. A reader that is too
+//! slow loses its queue: the targets concerned lag, and catch up from history when it reads again.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use bytes::Bytes;
+use hearth_core::query::Query;
+use hearth_core::watch::Event;
+use hearth_core::{Version, size};
+use tokio::sync::Notify;
+
+use crate::Engine;
+use crate::feed::Feed;
+use crate::metrics::{EncodedAs, Format, Metrics};
+use crate::token::Token;
+
+/// A listener's number, chosen by the connection and its own there.
+pub type TargetId = u64;
+
+/// An event with everything that is the same for all who hear it, its encodings included.
+#[derive(Debug)]
+pub struct SharedEvent {
+    /// The query that the event is of.
+    pub query: Arc<Query>,
+    /// Where a listener that has heard this event goes on.
+    pub token: Token,
+    /// The event; added and modified documents are present.
+    pub event: Event,
+    weight: usize,
+    encoded: [OnceLock<Bytes>; Format::COUNT],
+    metrics: Arc<Metrics>,
+}
+
+impl SharedEvent {
+    /// Bytes that an event takes up beside its documents, about.
+    const CHANGE_BYTES: usize = 64;
+
+    pub(crate) fn new(query: Arc<Query>, token: Token, event: Event, metrics: Arc<Metrics>) -> Self {
+        let bytes = event.changes.iter().map(|change| {
+            let document = change.doc.as_ref().map_or(0, |doc| size::document_bytes(&doc.path, &doc.fields));
+            document + change.path.as_str().len() + Self::CHANGE_BYTES
+        });
+        let weight = Self::CHANGE_BYTES + bytes.sum::<usize>();
+        Self { query, token, event, weight, encoded: Default::default(), metrics }
+    }
+
+    /// The event in a wire format, encoded at most once whoever asks.
+    pub fn encoded(&self, format: Format, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        let slot = &self.encoded[format as usize];
+        slot.get_or_init(|| {
+            self.metrics.events_encoded.get_or_create(&EncodedAs { format }).inc();
+            encode(self)
+        })
+        .clone()
+    }
+
+    /// Bytes that the event takes up, about: what an outbox counts.
+    pub fn weight(&self) -> usize {
+        self.weight
+    }
+}
+
+/// What a connection hears next.
+#[derive(Debug)]
+pub enum Delivery {
+    /// All events of one commit for this connection: to be written together.
+    Events {
+        /// The commit.
+        version: Version,
+        /// Which listener hears what.
+        events: Vec<(TargetId, Arc<SharedEvent>)>,
+    },
+    /// What waited for this listener was dropped, since the reader was slow. To be caught up.
+    Lagged(TargetId),
+    /// The server stops, or the database is gone: the connection is to be closed.
+    Closing,
+}
+
+/// The events of one connection. Dropping the last clone ends its listeners.
+#[derive(Clone)]
+pub struct Outbox {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    inbox: Arc<Inbox>,
+    /// Where each listener is registered.
+    feeds: Mutex<HashMap<TargetId, Weak<Feed>>>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let feeds = std::mem::take(&mut *self.feeds.lock().unwrap_or_else(PoisonError::into_inner));
+        for (target, feed) in feeds {
+            if let Some(feed) = feed.upgrade() {
+                feed.unlisten(&self.inbox, target);
+            }
+        }
+        self.inbox.clear();
+    }
+}
+
+impl Outbox {
+    /// An outbox without listeners.
+    pub fn new(engine: &Engine) -> Self {
+        Self::bounded(engine.limits().outbox_bytes_max, engine.metrics_shared())
+    }
+
+    pub(crate) fn bounded(bytes_max: usize, metrics: Arc<Metrics>) -> Self {
+        let inbox = Inbox { bytes_max, metrics, inside: Mutex::default(), news: Notify::new() };
+        Self { handle: Arc::new(Handle { inbox: Arc::new(inbox), feeds: Mutex::default() }) }
+    }
+
+    pub(crate) fn inbox(&self) -> &Arc<Inbox> {
+        &self.handle.inbox
+    }
+
+    pub(crate) fn register(&self, target: TargetId, feed: Weak<Feed>) {
+        self.handle.feeds.lock().unwrap_or_else(PoisonError::into_inner).insert(target, feed);
+    }
+
+    pub(crate) fn deregister(&self, target: TargetId) {
+        self.handle.feeds.lock().unwrap_or_else(PoisonError::into_inner).remove(&target);
+    }
+
+    /// What comes next; waits for it. Nothing is lost when the wait is given up.
+    pub async fn next(&self) -> Delivery {
+        loop {
+            let news = self.handle.inbox.news.notified();
+            if let Some(delivery) = self.try_next() {
+                return delivery;
+            }
+            news.await;
+        }
+    }
+
+    /// What comes next, if it is there.
+    pub fn try_next(&self) -> Option<Delivery> {
+        self.handle.inbox.take()
+    }
+
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.handle.inbox.inside().bytes
+    }
+
+    /// Whether something of `version` or below is still being worked out. The reply to one's own commit at that version
+    /// is to wait until it is not, and until [`Outbox::try_next`] has nothing.
+    pub fn holds(&self, version: Version) -> bool {
+        self.handle.inbox.inside().holds.first_key_value().is_some_and(|(held, _)| *held <= version)
+    }
+}
+
+/// The side of an outbox that the feed puts into.
+pub(crate) struct Inbox {
+    bytes_max: usize,
+    metrics: Arc<Metrics>,
+    // Held to move events in or out, never while anything is read or encoded.
+    inside: Mutex<Inside>,
+    news: Notify,
+}
+
+#[derive(Default)]
+struct Inside {
+    queue: BTreeMap<Version, Vec<(TargetId, Arc<SharedEvent>)>>,
+    holds: BTreeMap<Version, usize>,
+    targets: HashMap<TargetId, Target>,
+    lagged: VecDeque<TargetId>,
+    bytes: usize,
+    closing: bool,
+}
+
+struct Target {
+    query: Arc<Query>,
+    /// Up to which version the reader has been told.
+    told: Version,
+    stage: Stage,
+}
+
+/// Where a listener stands.
+enum Stage {
+    /// Its first answer, or its catching up, is being worked out: events wait.
+    Gated,
+    /// The same, and what waited was dropped: it lags as soon as it is opened.
+    GatedAndDropped,
+    /// Events go into the queue.
+    Open,
+    /// Its queue was dropped: events are, too, until it catches up.
+    Lagging,
+}
+
+impl Stage {
+    fn is_gated(&self) -> bool {
+        matches!(self, Self::Gated | Self::GatedAndDropped)
+    }
+}
+
+impl Inbox {
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a listener, gated.
+    pub(crate) fn add(&self, target: TargetId, query: &Arc<Query>) {
+        let state = Target { query: query.clone(), told: Version::ZERO, stage: Stage::Gated };
+        self.inside().targets.insert(target, state);
+    }
+
+    /// Gates a listener that lags, and says what it listens to and up to which version its reader has been told.
+    pub(crate) fn gate(&self, target: TargetId) -> Option<(Arc<Query>, Version)> {
+        let mut inside = self.inside();
+        inside.lagged.retain(|lagged| *lagged != target);
+        let target = inside.targets.get_mut(&target)?;
+        target.stage = Stage::Gated;
+        Some((target.query.clone(), target.told))
+    }
+
+    /// How many listeners there are.
+    pub(crate) fn listeners(&self) -> usize {
+        self.inside().targets.len()
+    }
+
+    /// Opens a listener whose reader is now told everything up to `version`.
+    pub(crate) fn open(&self, target: TargetId, version: Version) {
+        let mut inside = self.inside();
+        let inside = &mut *inside;
+        if let Some(state) = inside.targets.get_mut(&target) {
+            state.told = version;
+            match state.stage {
+                Stage::GatedAndDropped => {
+                    state.stage = Stage::Lagging;
+                    inside.lagged.push_back(target);
+                }
+                Stage::Gated | Stage::Open | Stage::Lagging => state.stage = Stage::Open,
+            }
+        }
+        self.news.notify_one();
+    }
+
+    /// Forgets a listener and what waits for it.
+    pub(crate) fn close(&self, target: TargetId) {
+        let mut inside = self.inside();
+        inside.targets.remove(&target);
+        inside.lagged.retain(|lagged| *lagged != target);
+        self.drop_events(&mut inside, |of| of == target);
+    }
+
+    fn clear(&self) {
+        let mut inside = self.inside();
+        inside.targets.clear();
+        self.drop_events(&mut inside, |_| true);
+    }
+
+    fn drop_events(&self, inside: &mut Inside, unwanted: impl Fn(TargetId) -> bool) {
+        let mut freed = 0;
+        inside.queue.retain(|_, events| {
+            events.retain(|(target, event)| {
+                let drops = unwanted(*target);
+                freed += if drops { event.weight } else { 0 };
+                !drops
+            });
+            !events.is_empty()
+        });
+        inside.bytes -= freed;
+        self.metrics.outbox_bytes.dec_by(freed as i64);
+    }
+
+    /// Puts an event in. The reader sees it when no hold at or below its version is left.
+    pub(crate) fn put(&self, version: Version, target: TargetId, event: &Arc<SharedEvent>) {
+        let mut inside = self.inside();
+        match inside.targets.get(&target) {
+            None => return,
+            Some(Target { stage: Stage::Lagging | Stage::GatedAndDropped, .. }) => return,
+            Some(Target { told, .. }) if *told >= version => return,
+            Some(_) => {}
+        }
+        inside.queue.entry(version).or_default().push((target, event.clone()));
+        inside.bytes += event.weight;
+        self.metrics.outbox_bytes.inc_by(event.weight as i64);
+        if inside.bytes > self.bytes_max {
+            self.overflow(&mut inside);
+        }
+    }
+
+    /// Drops everything that waits; its listeners lag.
+    fn overflow(&self, inside: &mut Inside) {
+        let mut dropped: Vec<TargetId> = inside.queue.values().flatten().map(|(target, _)| *target).collect();
+        dropped.sort_unstable();
+        dropped.dedup();
+        self.drop_events(inside, |_| true);
+        for id in dropped {
+            let Some(target) = inside.targets.get_mut(&id) else { continue };
+            self.metrics.lags.inc();
+            if matches!(target.stage, Stage::Gated | Stage::GatedAndDropped) {
+                target.stage = Stage::GatedAndDropped;
+            } else {
+                target.stage = Stage::Lagging;
+                inside.lagged.push_back(id);
+            }
+        }
+    }
+
+    /// Makes a listener catch up: what it listens to has to be begun anew.
+    pub(crate) fn lag(&self, target: TargetId) {
+        let mut inside = self.inside();
+        self.drop_events(&mut inside, |of| of == target);
+        let inside = &mut *inside;
+        if let Some(state) = inside.targets.get_mut(&target) {
+            match state.stage {
+                Stage::Open => {
+                    state.stage = Stage::Lagging;
+                    inside.lagged.push_back(target);
+                }
+                Stage::Gated | Stage::GatedAndDropped => state.stage = Stage::GatedAndDropped,
+                Stage::Lagging => {}
+            }
+        }
+        self.news.notify_one();
+    }
+
+    /// Holds back `version` and all above it.
+    pub(crate) fn hold(&self, version: Version) {
+        *self.inside().holds.entry(version).or_default() += 1;
+    }
+
+    /// Takes one hold of `version` away and wakes the reader.
+    pub(crate) fn release(&self, version: Version) {
+        let mut inside = self.inside();
+        if let Some(count) = inside.holds.get_mut(&version) {
+            *count -= 1;
+            if *count == 0 {
+                inside.holds.remove(&version);
+            }
+        }
+        drop(inside);
+        self.news.notify_one();
+    }
+
+    /// Tells the reader to close.
+    pub(crate) fn shut(&self) {
+        self.inside().closing = true;
+        self.news.notify_one();
+    }
+
+    fn take(&self) -> Option<Delivery> {
+        let mut inside = self.inside();
+        let inside = &mut *inside;
+        if let Some(target) = inside.lagged.pop_front() {
+            return Some(Delivery::Lagged(target));
+        }
+        let hold = inside.holds.first_key_value().map_or(Version::MAX, |(version, _)| *version);
+        let versions: Vec<Version> = inside.queue.range(..hold).map(|(version, _)| *version).collect();
+        for version in versions {
+            let Some(waiting) = inside.queue.get_mut(&version) else { continue };
+            let targets = &inside.targets;
+            let gated = |target: &TargetId| targets.get(target).is_some_and(|target| target.stage.is_gated());
+            let mut events: Vec<_> = waiting.extract_if(.., |(target, _)| !gated(target)).collect();
+            if waiting.is_empty() {
+                inside.queue.remove(&version);
+            }
+            let freed: usize = events.iter().map(|(_, event)| event.weight).sum();
+            inside.bytes -= freed;
+            self.metrics.outbox_bytes.dec_by(freed as i64);
+            // What a listener's first answer already told, it is not told again.
+            events.retain(|(target, _)| match inside.targets.get_mut(target) {
+                Some(target) if target.told < version => {
+                    target.told = version;
+                    true
+                }
+                _ => false,
+            });
+            if !events.is_empty() {
+                return Some(Delivery::Events { version, events });
+            }
+        }
+        inside.closing.then_some(Delivery::Closing)
+    }
+}

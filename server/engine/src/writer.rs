@@ -1,0 +1,461 @@
+//! The writer: orders the commits of one database and makes them durable.
+//!
+//! Three stages, each a thread, so that one group is planned while another is being synced and a third is being told:
+//! plan (decide each commit on the state and what is planned) → log (one frame, one sync) → feed (listeners, then the
+//! callers). Every verdict, refusals included, is answered when all that it was decided on is durable.
+//!
+//! When the log fails, the group that failed and all planned on it are dropped; `life` tells the stages apart.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, mpsc as std_mpsc};
+use std::thread;
+
+use hearth_core::change::Commit;
+use hearth_core::decide::decide;
+use hearth_core::entry::{CommitEntry, kind};
+use hearth_core::{DocPath, Document, Version, codec, keys, size};
+use hearth_store::{AppendError, Blob, CommitLog, Entry};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::Clock;
+use crate::feed::Feed;
+use crate::keys_seen::{self, KeysSeen, Seen};
+use crate::keyspace::Keyspace;
+use crate::limits::Limits;
+use crate::memtable::Memtable;
+use crate::metrics::Metrics;
+use crate::request::{CommitError, CommitRequest, Committed};
+use crate::view::{Pins, StateError, View};
+use crate::visible::Visible;
+
+/// Bytes of log entries after which a group takes no more commits: well below what a frame may hold.
+const GROUP_BYTES_MAX: usize = 16 << 20;
+/// Groups between two stages. One suffices to keep both busy; more would only lengthen answers.
+const STAGE_GROUPS_MAX: usize = 1;
+
+type Reply = oneshot::Sender<Result<Committed, CommitError>>;
+
+/// What is asked of the writer.
+pub(crate) enum Ask {
+    /// A commit, by whom, and whom to tell.
+    Commit { scope: Box<str>, request: CommitRequest, reply: Reply },
+    /// Let `visible` move to the clock's time though nothing is committed.
+    Tick,
+}
+
+/// What the stages share.
+pub(crate) struct Shared {
+    pub(crate) keyspace: Keyspace,
+    pub(crate) memtable: Arc<Memtable>,
+    pub(crate) visible: Visible,
+    pub(crate) pins: Arc<Pins>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Raised by each failure of the log.
+    life: AtomicU64,
+    /// The last group that is visible.
+    published: AtomicU64,
+    /// The oldest version that can be read.
+    history_start: AtomicU64,
+    /// Why the log takes nothing more, if that is so.
+    log_failure: OnceLock<Arc<str>>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        keyspace: Keyspace,
+        memtable: Arc<Memtable>,
+        visible: Version,
+        history_start: Version,
+        clock: Arc<dyn Clock>,
+        limits: Arc<Limits>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            keyspace,
+            memtable,
+            visible: Visible::new(visible),
+            pins: Arc::default(),
+            clock,
+            limits,
+            metrics,
+            life: AtomicU64::new(0),
+            published: AtomicU64::new(0),
+            history_start: AtomicU64::new(history_start.micros()),
+            log_failure: OnceLock::new(),
+        }
+    }
+
+    /// Why the log takes nothing more, if that is so.
+    pub(crate) fn log_failure(&self) -> Option<Arc<str>> {
+        self.log_failure.get().cloned()
+    }
+
+    /// The oldest version that can be read.
+    pub(crate) fn history_start(&self) -> Version {
+        Version::from_micros(self.history_start.load(Ordering::Acquire))
+    }
+
+    /// Forgets what is older. Never moves back.
+    pub(crate) fn set_history_start(&self, version: Version) {
+        self.history_start.fetch_max(version.micros(), Ordering::AcqRel);
+    }
+
+    /// The database at its newest readable version.
+    pub(crate) fn view(&self) -> View {
+        View::open(self.visible.version(), self.keyspace, &self.memtable, &self.pins)
+    }
+}
+
+/// Commits that are planned together, and the verdicts that rest on them.
+struct Group {
+    life: u64,
+    number: u64,
+    entries: Vec<Entry>,
+    bytes: usize,
+    puts: Vec<(Vec<u8>, Blob)>,
+    commits: Vec<Arc<Commit>>,
+    verdicts: Vec<(Reply, Result<Committed, CommitError>)>,
+    last: Version,
+}
+
+/// The running stages. Dropping the queue ends them; [`Writer::join`] waits for that.
+pub(crate) struct Writer {
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the stages.
+    pub(crate) fn start(
+        name: &str,
+        shared: Arc<Shared>,
+        seen: KeysSeen,
+        log: Box<dyn CommitLog>,
+        feed: Arc<Feed>,
+        queue: mpsc::Receiver<Ask>,
+        freeze: impl Fn() + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (to_log, from_plan) = std_mpsc::sync_channel(STAGE_GROUPS_MAX);
+        let (to_feed, from_log) = std_mpsc::sync_channel(STAGE_GROUPS_MAX);
+        let planner = Planner::new(shared.clone(), seen);
+        let log_stage = LogStage { shared, log, freeze: Box::new(freeze) };
+        let spawn = |stage: &str, run: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new().name(format!("{stage} {name}")).spawn(run)
+        };
+        let threads = vec![
+            spawn("plan", Box::new(move || planner.run(queue, &to_log)))?,
+            spawn("log", Box::new(move || log_stage.run(&from_plan, &to_feed)))?,
+            spawn("feed", Box::new(move || tell(&feed, &from_log)))?,
+        ];
+        Ok(Self { threads })
+    }
+
+    /// Waits until everything that was asked is answered and the log is closed.
+    pub(crate) fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a stage of the writer ended in a panic; its message is above");
+            }
+        }
+    }
+}
+
+// ---- plan
+
+struct Planner {
+    shared: Arc<Shared>,
+    planned: Version,
+    number: u64,
+    life: u64,
+    /// Documents as groups left them that may not be visible yet, with the group's number.
+    overlay: HashMap<DocPath, (u64, Option<Arc<Document>>)>,
+    /// What each group put into the overlay, oldest first.
+    unpublished: VecDeque<(u64, Vec<DocPath>)>,
+    seen: KeysSeen,
+    /// The last planned commits, oldest first, and the version above which they are complete.
+    recent: VecDeque<Arc<Commit>>,
+    recent_after: Version,
+}
+
+impl Planner {
+    fn new(shared: Arc<Shared>, seen: KeysSeen) -> Self {
+        let planned = shared.visible.version();
+        Self {
+            shared,
+            planned,
+            number: 0,
+            life: 0,
+            overlay: HashMap::new(),
+            unpublished: VecDeque::new(),
+            seen,
+            recent: VecDeque::new(),
+            recent_after: planned,
+        }
+    }
+
+    fn run(mut self, mut queue: mpsc::Receiver<Ask>, to_log: &std_mpsc::SyncSender<Group>) {
+        while let Some(first) = queue.blocking_recv() {
+            if let Err(cause) = self.shared.memtable.wait_for_room(self.shared.limits.generations_max) {
+                if let Ask::Commit { reply, .. } = first {
+                    // Whoever asked may have gone; then nobody is to be told.
+                    let _ = reply.send(Err(CommitError::ReadOnly { cause }));
+                }
+                continue;
+            }
+            let group = self.plan(first, &mut queue);
+            if to_log.send(group).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Plans a group of all that waits.
+    fn plan(&mut self, first: Ask, queue: &mut mpsc::Receiver<Ask>) -> Group {
+        self.catch_up();
+        let view = self.shared.view();
+        self.number += 1;
+        let mut group = Group {
+            life: self.life,
+            number: self.number,
+            entries: Vec::new(),
+            bytes: 0,
+            puts: Vec::new(),
+            commits: Vec::new(),
+            verdicts: Vec::new(),
+            last: self.planned,
+        };
+        let mut touched = Vec::new();
+        let mut next = Some(first);
+        while let Some(ask) = next {
+            match ask {
+                Ask::Tick => self.tick(&mut group),
+                Ask::Commit { scope, request, reply } => {
+                    let verdict = self.commit(&view, &scope, &request, &mut group, &mut touched);
+                    group.verdicts.push((reply, verdict));
+                }
+            }
+            let full = group.verdicts.len() >= self.shared.limits.group_commits_max || group.bytes >= GROUP_BYTES_MAX;
+            next = if full { None } else { queue.try_recv().ok() };
+        }
+        group.last = self.planned;
+        self.unpublished.push_back((self.number, touched));
+        group
+    }
+
+    /// Lets go of what became visible or, after a failure, never will.
+    fn catch_up(&mut self) {
+        let life = self.shared.life.load(Ordering::Acquire);
+        if life != self.life {
+            self.life = life;
+            self.overlay.clear();
+            self.unpublished.clear();
+            let visible = self.shared.visible.version();
+            self.seen.forget_above(visible);
+            self.recent.retain(|commit| commit.version <= visible);
+        }
+        let published = self.shared.published.load(Ordering::Acquire);
+        while self.unpublished.front().is_some_and(|(number, _)| *number <= published) {
+            let Some((number, paths)) = self.unpublished.pop_front() else { return };
+            for path in paths {
+                if self.overlay.get(&path).is_some_and(|(held, _)| *held == number) {
+                    self.overlay.remove(&path);
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self, group: &mut Group) {
+        let version = self.planned.next(self.shared.clock.micros());
+        group.entries.push(Entry { version, kind: kind::TICK, body: Vec::new() });
+        group.commits.push(Arc::new(Commit { version, changes: Vec::new() }));
+        self.planned = version;
+    }
+
+    fn commit(
+        &mut self,
+        view: &View,
+        scope: &str,
+        request: &CommitRequest,
+        group: &mut Group,
+        touched: &mut Vec<DocPath>,
+    ) -> Result<Committed, CommitError> {
+        if let Some(key) = &request.key
+            && let Some(seen) = self.seen.find(scope, &key.key)
+        {
+            return match seen.request == key.request {
+                true => Ok(Committed { version: seen.version, results: seen.results.clone(), replayed: true }),
+                false => Err(CommitError::KeyReused { key: key.key.clone() }),
+            };
+        }
+        self.check_queries(request)?;
+        let version = self.planned.next(self.shared.clock.micros());
+        let decided = decide(&request.reads, &request.writes, version, |path| match self.overlay.get(path) {
+            Some((_, document)) => Ok(document.clone()),
+            None => view.document(path),
+        });
+        let plan =
+            decided.map_err(|error: StateError| CommitError::NotApplied { cause: error.to_string().into() })??;
+        self.planned = version;
+        let commit = Commit { version, changes: plan.changes };
+        let entry = CommitEntry::new(scope, request.key.clone(), &commit, &plan.results);
+        group.puts.extend(puts(self.shared.keyspace, version, &entry));
+        let body = entry.encode();
+        group.bytes += body.len();
+        group.entries.push(Entry { version, kind: kind::COMMIT, body });
+        for change in &commit.changes {
+            self.overlay.insert(change.path.clone(), (self.number, change.after.clone()));
+            touched.push(change.path.clone());
+        }
+        if let Some(key) = &request.key {
+            let seen = Seen { request: key.request, version, results: plan.results.clone() };
+            self.seen.add(scope, &key.key, seen, &self.shared.limits);
+        }
+        let commit = Arc::new(commit);
+        self.remember(commit.clone());
+        group.commits.push(commit);
+        Ok(Committed { version, results: plan.results, replayed: false })
+    }
+
+    fn remember(&mut self, commit: Arc<Commit>) {
+        self.recent.push_back(commit);
+        if self.recent.len() > self.shared.limits.recent_commits_max
+            && let Some(forgotten) = self.recent.pop_front()
+        {
+            self.recent_after = forgotten.version;
+        }
+    }
+
+    /// Whether the results of the queries that a commit rests on still hold. What is no longer remembered counts as
+    /// changed: the caller reads again.
+    fn check_queries(&self, request: &CommitRequest) -> Result<(), CommitError> {
+        for read in &request.queries {
+            let newer = self.recent.iter().rev().take_while(|commit| commit.version > read.version);
+            let moved = read.version < self.recent_after
+                || newer
+                    .flat_map(|commit| &commit.changes)
+                    .any(|change| read.query.conflicts(read.last_returned.as_deref(), read.filled, change));
+            if moved {
+                return Err(CommitError::QueryMoved);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a commit as its limit counts them: the documents that its writes carry.
+pub(crate) fn request_bytes(request: &CommitRequest) -> usize {
+    use hearth_core::write::Operation;
+    let of = |write: &hearth_core::write::Write| match write.operation() {
+        Operation::Set(fields) | Operation::Merge { fields, .. } => size::document_bytes(write.path(), fields),
+        Operation::Delete | Operation::Verify => size::name_bytes(write.path()),
+    };
+    request.writes.iter().map(of).sum()
+}
+
+/// The keys of the state that a commit adds. Replaying the log adds the same.
+pub(crate) fn puts(keyspace: Keyspace, version: Version, entry: &CommitEntry) -> Vec<(Vec<u8>, Blob)> {
+    let mut puts = Vec::with_capacity(entry.images.len() * 3 + 1);
+    for (n, (path, image)) in (0_u32..).zip(&entry.images) {
+        let doc_key = keys::doc(path);
+        puts.push((keyspace.document(&doc_key, version), codec::encode_record(image.as_deref()).into()));
+        if image.as_ref().is_some_and(|document| document.created == version) {
+            puts.push((keyspace.group_entry(path), Blob::from([])));
+        }
+        puts.push((keyspace.change(version, n), doc_key.into()));
+    }
+    if let Some(key) = &entry.key {
+        puts.push((keyspace.request(version), keys_seen::encode(&entry.scope, key, &entry.results).into()));
+    }
+    puts
+}
+
+// ---- log
+
+struct LogStage {
+    shared: Arc<Shared>,
+    log: Box<dyn CommitLog>,
+    /// Freezes a full generation and wakes the applier.
+    freeze: Box<dyn Fn() + Send>,
+}
+
+/// Commits that are visible, and whom to tell.
+struct Durable {
+    commits: Vec<Arc<Commit>>,
+    verdicts: Vec<(Reply, Result<Committed, CommitError>)>,
+}
+
+impl LogStage {
+    fn run(mut self, from_plan: &std_mpsc::Receiver<Group>, to_feed: &std_mpsc::SyncSender<Durable>) {
+        while let Ok(group) = from_plan.recv() {
+            if let Some(durable) = self.append(group)
+                && to_feed.send(durable).is_err()
+            {
+                break;
+            }
+        }
+        self.log.close();
+    }
+
+    fn append(&mut self, group: Group) -> Option<Durable> {
+        let shared = &self.shared;
+        if group.life != shared.life.load(Ordering::Acquire) {
+            let cause: Arc<str> = "a commit that this one was planned on could not be written".into();
+            refuse(group, &CommitError::NotApplied { cause });
+            return None;
+        }
+        if let Err(error) = self.log.append(&group.entries) {
+            tracing::error!(%error, "the commit log failed");
+            shared.metrics.log_failures.inc_by(1);
+            shared.life.fetch_add(1, Ordering::AcqRel);
+            let cause: Arc<str> = error.to_string().into();
+            if let Some(cause) = self.log.read_only() {
+                // Set by the first failure that cannot be taken back; later ones only repeat it.
+                let _ = shared.log_failure.set(cause);
+            }
+            let told = match error {
+                AppendError::Unknown { .. } => CommitError::Unknown { cause },
+                AppendError::ReadOnly { .. } => CommitError::ReadOnly { cause },
+                AppendError::Closed => CommitError::Closed,
+                AppendError::NotApplied { .. } | AppendError::TooLarge { .. } | AppendError::OutOfOrder { .. } => {
+                    CommitError::NotApplied { cause }
+                }
+            };
+            refuse(group, &told);
+            return None;
+        }
+        if !group.entries.is_empty() {
+            shared.metrics.log_groups.inc_by(1);
+            shared.metrics.log_bytes.inc_by(group.bytes as u64);
+            shared.metrics.commits.inc_by(group.commits.len() as u64);
+            shared.memtable.insert(group.puts, group.last);
+            shared.visible.advance(group.last);
+        }
+        shared.published.store(group.number, Ordering::Release);
+        (self.freeze)();
+        Some(Durable { commits: group.commits, verdicts: group.verdicts })
+    }
+}
+
+/// Answers a group that was dropped. A refusal rests on what was dropped too, so it is not told either.
+fn refuse(group: Group, error: &CommitError) {
+    for (reply, _) in group.verdicts {
+        // Whoever asked may have gone; then nobody is to be told.
+        let _ = reply.send(Err(error.clone()));
+    }
+}
+
+// ---- feed
+
+fn tell(feed: &Arc<Feed>, from_log: &std_mpsc::Receiver<Durable>) {
+    while let Ok(Durable { commits, verdicts }) = from_log.recv() {
+        for commit in commits {
+            feed.pass(&commit);
+        }
+        for (reply, verdict) in verdicts {
+            let _ = reply.send(verdict);
+        }
+    }
+    feed.close();
+}
