@@ -223,6 +223,19 @@ fn a_last_frame_torn_at_any_byte_is_cut_off_and_nothing_else() {
 }
 
 #[test]
+fn what_a_killed_process_wrote_and_did_not_sync_is_synced_before_it_is_shown() {
+    let (folder, _) = with_groups(&three_groups());
+    let disk = FaultyDisk::default();
+    FileLog::open_on(Box::new(disk.clone()), folder.path(), ID, v(9), LogOptions::default()).unwrap();
+    assert_eq!(disk.done(), [Op::Sync, Op::SyncFolder]);
+    for op in [Op::Sync, Op::SyncFolder] {
+        disk.arm(&[first(op)]);
+        let opened = FileLog::open_on(Box::new(disk.clone()), folder.path(), ID, v(9), LogOptions::default());
+        assert!(matches!(opened, Err(LogError::Io(_))), "{op:?}");
+    }
+}
+
+#[test]
 fn a_segment_that_was_only_being_prepared_is_removed() {
     let (folder, _) = with_groups(&three_groups());
     let prepared = folder.path().join(super::segment::name_new(2));
@@ -352,6 +365,18 @@ fn a_group_that_is_damaged_before_others_is_refused() {
         what was written up to version 6 is not touched by it;
     "#]],
     );
+}
+
+#[test]
+fn a_damaged_group_with_a_torn_one_behind_it_is_refused() {
+    let (folder, ends) = with_groups(&three_groups());
+    let path = segment(folder.path(), 1);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[ends[2] as usize - 1] ^= 1;
+    bytes.truncate(ends[2] as usize + 3);
+    fs::write(&path, bytes).unwrap();
+    let said = refusal(folder.path(), Version::ZERO, LogOptions::default());
+    assert!(said.contains("not the last thing that was written"), "{said}");
 }
 
 #[test]
@@ -611,6 +636,22 @@ fn a_new_segment_is_durable_before_its_first_group_is_written() {
     log.append(&[entry(2, &[0; 90])]).unwrap();
     let (head, group) = ([Op::Create, Op::Write, Op::Sync, Op::Rename, Op::SyncFolder], [Op::Write, Op::Sync]);
     assert_eq!(disk.done(), [&head[..], &group[..]].concat());
+}
+
+#[test]
+fn a_segment_that_may_have_a_successor_takes_nothing_more() {
+    let folder = new();
+    let (mut log, disk) = faulty(folder.path(), small());
+    log.append(&[entry(1, &[0; 40])]).unwrap();
+    disk.arm(&[first(Op::Rename)]);
+    let error = log.append(&[entry(2, &[0; 40])]).unwrap_err();
+    assert!(matches!(error, AppendError::NotApplied { .. }), "{error}");
+    // This one would have room where the first is, but the next segment says that the first was the last there.
+    log.append(&[entry(3, b"")]).unwrap();
+    drop(log);
+    let (log, recovered) = open(folder.path(), v(3), small()).unwrap();
+    assert_eq!(recovered.segments, 2);
+    assert_eq!(entries(&log, v(1)), [entry(3, b"")]);
 }
 
 #[test]
