@@ -6,16 +6,19 @@
 
 use hearth_core::DatabaseName;
 
+mod event;
 mod read;
 mod time;
 mod write;
 mod written;
 
+pub use event::{event_members, write_event};
 pub use read::{to_fields, to_value};
 pub use write::{from_value, write_document, write_fields, write_text, write_value};
 pub use written::{Shape, Written, to_written};
 
-pub(crate) use write::write_removed;
+pub(crate) use event::{Before, Parts, patch_members, write_aggregates};
+pub(crate) use write::{print, separated, write_removed};
 
 /// What JSON is read or written for.
 #[derive(Clone, Copy, Debug)]

@@ -6,3 +6,7 @@
 pub mod json;
 pub mod problem;
 pub mod status;
+pub mod address;
+pub mod params;
+pub mod query_json;
+pub mod writes;

@@ -3,6 +3,7 @@
 //! This file knows the shape; which error becomes which problem stands in `status`.
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
 
 use crate::json::JsonError;
@@ -32,8 +33,10 @@ pub enum Code {
     Unimplemented,
     /// Certainly not done; try again.
     Unavailable,
-    /// Not done in time, or not known whether done.
+    /// Not done in time.
     DeadlineExceeded,
+    /// Nobody knows whether it was done; it will not change its mind. A code of our own.
+    UnknownOutcome,
     /// The server's own fault.
     Internal,
     /// What was stored cannot be read.
@@ -56,6 +59,7 @@ impl Code {
             Self::Unimplemented => "unimplemented",
             Self::Unavailable => "unavailable",
             Self::DeadlineExceeded => "deadline-exceeded",
+            Self::UnknownOutcome => "unknown-outcome",
             Self::Internal => "internal",
             Self::DataLoss => "data-loss",
         }
@@ -74,7 +78,7 @@ impl Code {
             Self::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
             Self::Unimplemented => StatusCode::NOT_IMPLEMENTED,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+            Self::DeadlineExceeded | Self::UnknownOutcome => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal | Self::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -162,9 +166,8 @@ impl Problem {
     /// The JSON object. `request` is the id under which the request stands in the log.
     pub fn to_json(&self, request: Option<&str>) -> Json {
         let mut object = serde_json::Map::new();
-        // Which of two kinds of 504 it is matters to who retries; everything else is told by status and code.
-        let kind = if self.is_unknown_outcome() { "urn:hearth:unknown-outcome" } else { "about:blank" };
-        object.insert("type".into(), kind.into());
+        // `code` says it all, so no kind has a page of its own.
+        object.insert("type".into(), "about:blank".into());
         object.insert("title".into(), self.status.canonical_reason().unwrap_or("Problem").into());
         object.insert("status".into(), self.status.as_u16().into());
         object.insert("code".into(), self.code.name().into());
@@ -180,10 +183,22 @@ impl Problem {
         }
         Json::Object(object)
     }
+}
 
-    /// Whether it is not known if the request took effect.
-    pub fn is_unknown_outcome(&self) -> bool {
-        self.members.iter().any(|(name, _)| *name == "outcome")
+/// The media type of a problem.
+pub(crate) const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+impl IntoResponse for Problem {
+    /// The answer, but for the request's id: whoever knows that prints the problem again, from the extensions.
+    fn into_response(self) -> Response {
+        let mut response = Response::new(self.to_json(None).to_string().into());
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(header::CONTENT_TYPE, MEDIA_TYPE);
+        for (name, value) in &self.headers {
+            response.headers_mut().append(name, value.clone());
+        }
+        response.extensions_mut().insert(self);
+        response
     }
 }
 

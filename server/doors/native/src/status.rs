@@ -7,6 +7,7 @@ use hearth_core::decide::WriteError;
 use hearth_core::query::QueryError;
 use hearth_core::write::WriteShapeError;
 use hearth_core::{Document, FieldPathError, PathError};
+use hearth_engine::{CommitError, DatabaseError, Denied, ReadError};
 
 use crate::problem::{Code, Problem};
 
@@ -120,6 +121,104 @@ impl From<hearth_auth::TokenError> for Problem {
             | Error::Subject => "invalid_token",
         };
         unauthenticated(why, &error.to_string())
+    }
+}
+
+impl From<hearth_auth::TicketError> for Problem {
+    fn from(error: hearth_auth::TicketError) -> Self {
+        use hearth_auth::TicketError as Error;
+        match error {
+            Error::Address => Self::invalid(error.to_string()).at("/for"),
+            Error::Claims => Self::invalid(error.to_string()),
+            Error::Unknown | Error::TooLate | Error::Expired | Error::OtherAdminKey => {
+                unauthenticated("invalid_token", &error.to_string())
+            }
+            Error::OtherAddress => Self::new(Code::PermissionDenied, error.to_string()),
+            Error::TooMany => Self::new(Code::ResourceExhausted, error.to_string()).retry_after_ms(10_000),
+        }
+    }
+}
+
+impl From<hearth_engine::TokenError> for Problem {
+    fn from(error: hearth_engine::TokenError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            // Nothing was shown, so nothing is wrong with it: RFC 6750 §3.1 wants no error code then.
+            Denied::SignIn => Self::new(Code::Unauthenticated, denied.to_string())
+                .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+            Denied::Forbidden => Self::new(Code::PermissionDenied, denied.to_string()),
+        }
+    }
+}
+
+impl From<DatabaseError> for Problem {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::UnknownProject { .. } => Self::new(Code::NotFound, error.to_string()),
+            DatabaseError::TooMany { .. } => {
+                Self::new(Code::ResourceExhausted, error.to_string()).retry_after_ms(1_000)
+            }
+            DatabaseError::Closed => Self::new(Code::Unavailable, error.to_string()).retry_after_ms(1_000),
+            DatabaseError::Damaged { .. } => Self::new(Code::DataLoss, error.to_string()),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match &error {
+            ReadError::NotYet { visible, .. } => {
+                let visible = visible.to_string();
+                Self::invalid(error.to_string()).at("at").with("version", visible)
+            }
+            ReadError::Forgotten { oldest, .. } => {
+                let oldest = oldest.to_string();
+                Self::new(Code::OutOfRange, error.to_string()).at("at").with("oldest", oldest)
+            }
+            ReadError::TooMany { limit } => {
+                let limit = *limit as u64;
+                Self::over(StatusCode::BAD_REQUEST, "result_docs_max", limit, error.to_string()).at("limit")
+            }
+            ReadError::Deadline { .. } => Self::new(Code::DeadlineExceeded, error.to_string()),
+            ReadError::ForeignToken => Self::invalid(error.to_string()).at("since"),
+            ReadError::TooManyListeners { limit } => {
+                let limit = *limit;
+                Self::new(Code::ResourceExhausted, error.to_string()).with("limit", limit)
+            }
+            ReadError::Closed => Self::new(Code::Unavailable, error.to_string()).retry_after_ms(1_000),
+            ReadError::State(_) => Self::new(Code::DataLoss, error.to_string()),
+        }
+    }
+}
+
+impl From<CommitError> for Problem {
+    fn from(error: CommitError) -> Self {
+        let told = error.to_string();
+        match error {
+            CommitError::Refused(error) => error.into(),
+            CommitError::QueryMoved => Self::new(Code::Aborted, told),
+            CommitError::KeyReused { .. } => {
+                Self::new(Code::FailedPrecondition, told).status(StatusCode::UNPROCESSABLE_ENTITY).at("Idempotency-Key")
+            }
+            CommitError::TooManyWrites { limit, .. } => {
+                Self::over(StatusCode::PAYLOAD_TOO_LARGE, "commit_writes_max", limit as u64, told)
+            }
+            CommitError::TooLarge { limit, .. } => {
+                Self::over(StatusCode::PAYLOAD_TOO_LARGE, "commit_bytes_max", limit as u64, told)
+            }
+            CommitError::Overloaded { retry_after_ms } => {
+                Self::new(Code::ResourceExhausted, told).retry_after_ms(retry_after_ms)
+            }
+            CommitError::NotApplied { .. } => Self::new(Code::Unavailable, told).retry_after_ms(1_000),
+            CommitError::Unknown { .. } => Self::new(Code::UnknownOutcome, told),
+            CommitError::ReadOnly { .. } => Self::new(Code::Unavailable, told),
+            CommitError::Closed => Self::new(Code::Unavailable, told).retry_after_ms(1_000),
+        }
     }
 }
 
