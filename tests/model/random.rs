@@ -196,7 +196,7 @@ impl Random {
 }
 
 const COLLECTIONS: [&str; 5] = ["a", "b", "a/x/in", "a/__id7__/in", "b/y/a"];
-const IDS: [&str; 7] = ["x", "y", "z", "__id7__", "__id-1__", "x!", "é"];
+const IDS: [&str; 10] = ["u", "v", "w", "x", "y", "z", "__id7__", "__id-1__", "x!", "é"];
 /// The first eight are for names too.
 const OPERATORS: [Operator; 10] = [
     Operator::Less,

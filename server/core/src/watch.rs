@@ -313,12 +313,12 @@ impl Cut {
 
     /// Lets go of rows far behind the limit, so that a window that only grows stays bounded.
     fn forget(&mut self, query: &Query, reach: usize) {
-        let most = reach.saturating_mul(2).saturating_add(64);
+        let most = reach.saturating_mul(2).saturating_add(16);
         if self.rows.len() <= most {
             return;
         }
         // As much again as the limit stays as a spare; at least one row, which is the edge of what is known.
-        let keep = reach.saturating_add(reach.max(32));
+        let keep = reach.saturating_add(reach.max(8));
         if query.takes_last() {
             self.rows.drain(..self.rows.len() - keep);
         } else {

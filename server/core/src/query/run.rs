@@ -67,6 +67,16 @@ impl<D> Rows<D> {
         self.exhausted
     }
 
+    /// Whether the query's limit cut something off, the spare aside.
+    pub fn is_cut_by(&self, query: &Query) -> bool {
+        let kept_beyond = match query.limit {
+            None => false,
+            Some(Limit::First(_)) => self.rows.len() > self.window.end,
+            Some(Limit::Last(_)) => self.window.start > (query.offset as usize),
+        };
+        kept_beyond || (query.limit.is_some() && !self.exhausted)
+    }
+
     /// The numbers, for a query that asks for them.
     pub fn tally(&self) -> Option<&Tally> {
         self.tally.as_ref()
@@ -178,7 +188,7 @@ struct Nearest<P> {
 }
 
 impl<P> Nearest<P> {
-    const SLACK: usize = 64;
+    const SLACK: usize = 16;
 
     fn new(query: &Query, run: Run, payloads_max: Option<usize>) -> Self {
         Self {
