@@ -85,6 +85,7 @@ export const READ_WAIT_MS_MAX = 10_000;
 const TRUST_FAILURES_MAX = 3;
 /** How often a request is repeated that the server put off. */
 const REQUEST_TRIES_MAX = 5;
+const TOO_LARGE = 'a message was larger than the server allows';
 /** How often in a row a listener that missed something asks anew. */
 const MISSED_MAX = 3;
 
@@ -342,7 +343,8 @@ export class Session {
       case 1008:
         return this.#giveUp(new HearthError('permission-denied', reason || 'the server refused the connection'));
       case 1009:
-        return this.#giveUp(new HearthError('invalid-argument', reason || 'a message was larger than the server allows'));
+        if (!this.#failLargest(reason)) return this.#giveUp(new HearthError('invalid-argument', reason || TOO_LARGE));
+        break;
       case 1001:
       case 1012:
         if (working) return this.#wait(now, Math.max(retryAfterMs, this.#random() * 1_000));
@@ -390,6 +392,21 @@ export class Session {
     this.#refreshed = false;
     this.#attempts = 0;
     this.#failAll(error, { listeners: true });
+  }
+
+  /**
+   * A message was larger than the server allows. Nobody says which, but the largest is.
+   *
+   * @param {string} [reason]
+   * @returns {boolean} whether there was one
+   */
+  #failLargest(reason) {
+    const bytes = (/** @type {Pending} */ pending) => JSON.stringify(pending.request).length;
+    const [largest] = [...this.#pending.values()].sort((a, b) => bytes(b) - bytes(a));
+    if (!largest) return false;
+    this.#pending.delete(largest.ask);
+    this.#outbox.push({ type: 'failed', ask: largest.ask, error: new HearthError('invalid-argument', reason || TOO_LARGE) });
+    return true;
   }
 
   /**

@@ -364,6 +364,18 @@ test('a refusal of the server ends all and is told', () => {
   assert.equal(bench.session.wakeAt, null);
 });
 
+test('a write that is too large fails alone', () => {
+  const commit = (/** @type {string} */ text) => /** @type {const} */ ({ kind: 'commit', writes: [{ set: 'c/a', data: { text } }], key: 'k' });
+  const bench = new Bench().listen(1).opened().frame(snapshot(1, '5', [])).skip();
+  for (const [ask, text] of /** @type {[number, string][]} */ ([[2, 'x'], [3, 'x'.repeat(99)], [4, 'x']])) {
+    const { kind, writes, key } = commit(text);
+    bench.tell({ type: 'request', ask, request: { kind, writes: [...writes], key } });
+  }
+  bench.skip().lost(1009).took('3 fails: invalid-argument');
+  bench.wake().opened();
+  assert.deepEqual(bench.sent.map(({ op }) => op), ['listen', 'commit', 'commit']);
+});
+
 test('a terminated client is silent and takes nothing more', () => {
   const bench = new Bench().listen(1).tell({ type: 'request', ask: 2, request: { kind: 'get', path: 'c/a' } }).opened().skip();
   bench.tell({ type: 'terminate' }).took('close 1000', '2 fails: cancelled');

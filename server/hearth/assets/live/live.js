@@ -2,7 +2,7 @@
 // current, and lets one add, edit and delete. The server sends only the frame, `<main data-path data-kind>`.
 
 import {
-  collection, collectionGroup, doc, getFirestore, initializeApp, limit, onConnectionState, onSnapshot, query,
+  collection, collectionGroup, doc, getFirestore, initializeApp, limit, onConnectionState, onSnapshot, query, terminate,
 } from '../hearth.js';
 import { wireOf } from '../src/snapshot.js';
 import { memberOf, pretty } from './json.js';
@@ -23,12 +23,15 @@ const isGroup = path.startsWith('~/');
 const place = /^(?:\/p\/([^/]+))?\/db(?:@([^/]+))?/.exec(location.pathname);
 const base = place?.[0] ?? '/db';
 let token = '';
-const db = getFirestore(initializeApp({
+const app = initializeApp({
   project: place?.[1] && decodeURIComponent(place[1]),
   database: place?.[2] && decodeURIComponent(place[2]),
   token: () => token || null,
-}));
+});
+let db = getFirestore(app);
 
+/** What to begin anew when another user looks: each listener that a refusal may have ended. @type {(() => void)[]} */
+const restart = [];
 const trouble = element('p', { className: 'trouble', role: 'alert', hidden: true });
 const status = element('p', { className: 'status', role: 'status' });
 document.title = `${path || 'Database'} · Hearth`;
@@ -38,10 +41,15 @@ switch (kind) {
   case 'collection': main.append(collectionView()); break;
   default: main.append(collectionsView(''));
 }
-onConnectionState(db, ({ state, transport }) => {
-  status.textContent = state === 'open' ? `live · ${transport}` : state === 'waiting' ? 'connection lost, trying again' : state;
-  status.dataset['state'] = state;
-});
+tellState();
+
+function tellState() {
+  onConnectionState(db, ({ state, transport }) => {
+    const words = { open: `live · ${transport}`, waiting: 'connection lost, trying again', connecting: 'connecting', idle: '', closed: '' };
+    status.textContent = words[state];
+    status.dataset['state'] = state;
+  });
+}
 
 function header() {
   const trail = element('nav', { ariaLabel: 'Path' });
@@ -63,15 +71,17 @@ function tokenBox() {
   form.addEventListener('submit', event => {
     event.preventDefault();
     token = box.value.trim();
+    settle();
+    // Who one is was said when the connection was opened: another user needs another one.
+    void terminate(db);
+    db = getFirestore(app);
+    tellState();
     restart.forEach(again => again());
   });
   const details = element('details');
   details.append(element('summary', { textContent: 'Sign in' }), form);
   return details;
 }
-
-/** What to begin anew when another user looks: each listener that a refusal may have ended. @type {(() => void)[]} */
-const restart = [];
 
 function collectionView() {
   const list = element('ul', { className: 'documents' });
