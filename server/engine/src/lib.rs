@@ -20,6 +20,8 @@ pub mod outbox;
 pub mod read;
 mod recent;
 pub mod request;
+#[cfg(test)]
+mod tests;
 pub mod token;
 mod view;
 mod visible;

@@ -111,7 +111,8 @@ impl Outbox {
     }
 
     pub(crate) fn bounded(bytes_max: usize, metrics: Arc<Metrics>) -> Self {
-        let inbox = Inbox { bytes_max, metrics, inside: Mutex::default(), news: Notify::new() };
+        let inbox =
+            Inbox { bytes_max, metrics, inside: Mutex::default(), news: Notify::new(), released: Notify::new() };
         Self { handle: Arc::new(Handle { inbox: Arc::new(inbox), feeds: Mutex::default() }) }
     }
 
@@ -148,6 +149,18 @@ impl Outbox {
         self.handle.inbox.inside().bytes
     }
 
+    /// Returns when nothing of `version` or below is being worked out any more, see [`Outbox::holds`].
+    pub async fn settled(&self, version: Version) {
+        loop {
+            // Registered before the look, so that a release in between is not missed.
+            let released = self.handle.inbox.released.notified();
+            if !self.holds(version) {
+                return;
+            }
+            released.await;
+        }
+    }
+
     /// Whether something of `version` or below is still being worked out. The reply to one's own commit at that version
     /// is to wait until it is not, and until [`Outbox::try_next`] has nothing.
     pub fn holds(&self, version: Version) -> bool {
@@ -162,6 +175,7 @@ pub(crate) struct Inbox {
     // Held to move events in or out, never while anything is read or encoded.
     inside: Mutex<Inside>,
     news: Notify,
+    released: Notify,
 }
 
 #[derive(Default)]
@@ -337,6 +351,7 @@ impl Inbox {
             }
         }
         drop(inside);
+        self.released.notify_waiters();
         self.news.notify_one();
     }
 
