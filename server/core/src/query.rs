@@ -511,6 +511,15 @@ impl Query {
         place
     }
 
+    /// By what to find this query among many when a commit asks who cares.
+    pub fn interest(&self) -> Interest<'_> {
+        let equals = self.filter().map_or(&[][..], Filter::conjuncts).iter().filter_map(|part| match part {
+            Filter::Field { field, operator: Operator::Equal, value } if !field.is_name() => Some((field, value)),
+            _ => None,
+        });
+        Interest { source: &self.source, equals: equals.collect() }
+    }
+
     /// Whether a change can have changed the result: its document belonged to it before or does after, limits aside.
     pub fn touches(&self, change: &Change) -> bool {
         self.source.holds(&change.path)
@@ -539,6 +548,15 @@ impl Query {
     pub fn farthest<'a>(&self, window: &'a [Row]) -> Option<&'a Row> {
         if self.takes_last() { window.first() } else { window.last() }
     }
+}
+
+/// By what a query is found when a commit asks who cares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interest<'a> {
+    /// Where its documents stand.
+    pub source: &'a Source,
+    /// What every one of its documents has: fields that equal a value. Only some of the filter; may be empty.
+    pub equals: Vec<(&'a FieldPath, &'a Value)>,
 }
 
 impl PartialEq for Query {

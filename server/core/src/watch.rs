@@ -15,9 +15,8 @@ pub use diff::diff;
 use crate::aggregate::Tally;
 use crate::change::{Change, Commit};
 use crate::document::Document;
-use crate::field::FieldPath;
 use crate::path::DocPath;
-use crate::query::{Filter, Operator, Query, Row, Rows, Source};
+use crate::query::{Query, Row, Rows};
 use crate::value::Value;
 use crate::version::Version;
 
@@ -89,15 +88,6 @@ impl fmt::Display for EventChange {
             }
         }
     }
-}
-
-/// By what a watch is found when a commit asks who cares.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Interest<'a> {
-    /// Where its documents stand.
-    pub source: &'a Source,
-    /// What every one of its documents has: fields that equal a value. Only some of the filter; may be empty.
-    pub equals: Vec<(&'a FieldPath, &'a Value)>,
 }
 
 /// A query kept current.
@@ -200,15 +190,6 @@ impl Watch {
             Held::Live(tally) => Some(tally.values(self.query.aggregates())),
             Held::Numbers { values, .. } => Some(values.clone()),
         }
-    }
-
-    /// By what to find this watch.
-    pub fn interest(&self) -> Interest<'_> {
-        let equals = self.query.filter().map_or(&[][..], Filter::conjuncts).iter().filter_map(|part| match part {
-            Filter::Field { field, operator: Operator::Equal, value } if !field.is_name() => Some((field, value)),
-            _ => None,
-        });
-        Interest { source: self.query.source(), equals: equals.collect() }
     }
 
     /// Takes in the next commit. One that the watch has seen already (by version) means nothing.

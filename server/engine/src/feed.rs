@@ -3,16 +3,16 @@
 //! One watch serves all who listen to the same query. Watches are found by document, by collection and by group, so
 //! that a commit costs what it concerns and not what listens. Opening and catching up stand in `listen`.
 
-use std::collections::{BTreeSet, HashMap};
-use std::hash::Hash;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hearth_core::change::{Change, Commit};
-use hearth_core::query::{Query, Source};
+use hearth_core::Version;
+use hearth_core::change::Commit;
+use hearth_core::query::Query;
 use hearth_core::watch::{Event, Kind, Outcome, Watch};
-use hearth_core::{CollectionPath, DocPath, Version};
 use tokio::sync::Notify;
 
+use crate::index::{EntryId, Index};
 use crate::metrics::Metrics;
 use crate::outbox::{Inbox, SharedEvent, TargetId};
 use crate::read::Budget;
@@ -49,9 +49,6 @@ pub(crate) struct Registry {
     metrics: Arc<Metrics>,
 }
 
-/// The number of an entry.
-pub(crate) type EntryId = u64;
-
 /// One query that is kept current, or waited for.
 pub(crate) enum Entry {
     /// Listeners of a query.
@@ -79,59 +76,6 @@ enum WatchStage {
 struct Listener {
     inbox: Arc<Inbox>,
     target: TargetId,
-}
-
-/// How entries are found by what changed.
-#[derive(Default)]
-struct Index {
-    documents: HashMap<DocPath, Vec<EntryId>>,
-    collections: HashMap<CollectionPath, Vec<EntryId>>,
-    groups: HashMap<Box<str>, Vec<EntryId>>,
-    below: Vec<EntryId>,
-}
-
-impl Index {
-    fn add(&mut self, source: &Source, id: EntryId) {
-        match source {
-            Source::Documents(paths) => {
-                paths.iter().for_each(|path| self.documents.entry(path.clone()).or_default().push(id));
-            }
-            Source::Collection(path) => self.collections.entry(path.clone()).or_default().push(id),
-            Source::Group { id: group, .. } => self.groups.entry(group.as_str().into()).or_default().push(id),
-            Source::Below(_) => self.below.push(id),
-        }
-    }
-
-    fn remove(&mut self, source: &Source, id: EntryId) {
-        fn take<K: Hash + Eq>(map: &mut HashMap<K, Vec<EntryId>>, key: K, id: EntryId) {
-            if let Some(ids) = map.get_mut(&key) {
-                ids.retain(|held| *held != id);
-                if ids.is_empty() {
-                    map.remove(&key);
-                }
-            }
-        }
-        match source {
-            Source::Documents(paths) => paths.iter().for_each(|path| take(&mut self.documents, path.clone(), id)),
-            Source::Collection(path) => take(&mut self.collections, path.clone(), id),
-            Source::Group { id: group, .. } => take(&mut self.groups, group.as_str().into(), id),
-            Source::Below(_) => self.below.retain(|held| *held != id),
-        }
-    }
-
-    fn concerned(&self, changes: &[Change]) -> BTreeSet<EntryId> {
-        let mut ids = BTreeSet::new();
-        if changes.is_empty() {
-            return ids;
-        }
-        ids.extend(&self.below);
-        for change in changes {
-            ids.extend(self.documents.get(&change.path).into_iter().flatten());
-            ids.extend(self.collections.get(&change.path.parent()).into_iter().flatten());
-            ids.extend(self.groups.get(change.path.collection_id()).into_iter().flatten());
-        }
-        ids
-    }
 }
 
 impl Feed {
@@ -172,10 +116,17 @@ impl Feed {
         let concerned = registry.index.concerned(&commit.changes);
         self.shared.metrics.watches_examined.inc_by(concerned.len() as u64);
         let mut held = Held::default();
+        let rows_max = self.shared.limits.result_docs_max;
+        let mut overgrown = Vec::new();
         for id in concerned {
             match registry.entries.get_mut(&id) {
                 None => {}
-                Some(Entry::Watched(watched)) => self.show(id, watched, commit, &mut held),
+                Some(Entry::Watched(watched)) => {
+                    self.show(id, watched, commit, &mut held);
+                    if watched.rows_held() > rows_max {
+                        overgrown.push(id);
+                    }
+                }
                 Some(Entry::Waiting { query, woken }) if commit.changes.iter().any(|change| query.touches(change)) => {
                     woken.notify_one();
                 }
@@ -183,6 +134,8 @@ impl Feed {
             }
         }
         held.release(commit.version);
+        // Its listeners begin anew, and are then told that their result is too large.
+        overgrown.into_iter().for_each(|id| registry.drop_entry(id));
     }
 
     /// Shows a commit to one watch.
@@ -345,9 +298,9 @@ impl Registry {
         self.closed
     }
 
-    fn fresh(&mut self, entry: Entry, source: &Source) -> EntryId {
+    fn fresh(&mut self, entry: Entry, query: &Query) -> EntryId {
         self.next_id += 1;
-        self.index.add(source, self.next_id);
+        self.index.add(query, self.next_id);
         self.entries.insert(self.next_id, entry);
         self.next_id
     }
@@ -370,7 +323,7 @@ impl Registry {
         }
         let stage = WatchStage::Filling { commits: Vec::new() };
         let watched = Watched { query: query.clone(), stage, listeners: vec![listener] };
-        let id = self.fresh(Entry::Watched(watched), query.source());
+        let id = self.fresh(Entry::Watched(watched), query);
         self.by_query.insert(query.clone(), id);
         self.by_listener.insert(name, id);
         (id, true)
@@ -410,17 +363,26 @@ impl Registry {
                 watched.query
             }
         };
-        self.index.remove(query.source(), id);
+        self.index.remove(&query, id);
     }
 
     /// Adds a long poll.
     pub(crate) fn wait(&mut self, query: &Arc<Query>, woken: &Arc<Notify>) -> EntryId {
-        self.fresh(Entry::Waiting { query: query.clone(), woken: woken.clone() }, query.source())
+        self.fresh(Entry::Waiting { query: query.clone(), woken: woken.clone() }, query)
     }
 
     /// Ends a long poll.
     pub(crate) fn unwait(&mut self, id: EntryId) {
         self.drop_entry(id);
+    }
+}
+
+impl Watched {
+    fn rows_held(&self) -> usize {
+        match &self.stage {
+            WatchStage::Live(watch) => watch.rows_held(),
+            WatchStage::Filling { .. } | WatchStage::Refilling { .. } => 0,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod engine;
 mod feed;
 mod history;
 pub mod ids;
+mod index;
 mod keys_seen;
 mod keyspace;
 pub mod limits;

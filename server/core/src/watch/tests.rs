@@ -235,7 +235,7 @@ fn a_watch_says_by_what_to_find_it() {
         Filter::field(FieldPath::parse("m").unwrap(), Operator::Less, Value::Integer(1)),
     ]);
     let story = Story::new(QuerySpec { filter: Some(filter), ..by_n() }, 0, "");
-    let interest = story.watch.interest();
+    let interest = story.watch.query().interest();
     assert_eq!(interest.source.to_string(), "the collection c");
     assert_eq!(interest.equals, [(&n(), &Value::Integer(1))]);
 }
