@@ -5,6 +5,7 @@ use crate::FieldPath;
 use crate::keys::Direction;
 use crate::path::CollectionPath;
 use crate::query::{Aggregate, Limit, Order, QuerySpec, Run};
+use crate::query::{Filter, Operator, Source};
 use crate::value::Map;
 use expect_test::{Expect, expect};
 use std::collections::BTreeMap;
