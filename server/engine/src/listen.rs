@@ -8,7 +8,8 @@ use hearth_core::query::{Query, Row, Rows};
 use hearth_core::watch::{self, Event, Watch};
 use hearth_core::{Change, Version};
 
-use crate::feed::{EntryId, Feed, spare};
+use crate::feed::{Feed, spare};
+use crate::index::EntryId;
 use crate::outbox::{Inbox, SharedEvent, TargetId};
 use crate::read::{Answer, Found, ReadError, Stored};
 use crate::token::Token;
