@@ -96,6 +96,18 @@ test('a target follows a server that sends diffs, parts and resets', () => {
   }
 });
 
+test('parts of an event are forgotten when the connection is lost between them', () => {
+  const target = new Target('c', {});
+  /** @type {WireChange} */
+  const added = { type: 'added', doc: docOf('a'), from: -1, to: 0 };
+  const event = { id: 1, ev: /** @type {const} */ ('snapshot'), version: '5', changes: [added] };
+  assert.equal(target.event({ ...event, part: 1, more: true }).kind, 'nothing');
+  assert.equal(target.since, undefined);
+  target.ask();
+  const outcome = target.event({ ...event, token: 't', size: 1 });
+  assert.equal(outcome.kind === 'snapshot' && show(outcome.snapshot.docs), 'a@1');
+});
+
 test('an empty result is told once, and a resume without changes is not told', () => {
   const target = new Target('c', {});
   const empty = { id: 1, ev: /** @type {const} */ ('snapshot'), version: '5', token: 't', size: 0, changes: [] };
