@@ -11,7 +11,7 @@ const OLD: &str = ".old";
 
 /// Replaces the file at `path`, or creates it: after a crash it has the old contents or the new, whole.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let prepared = beside(path, NEW);
+    let prepared = prepared(path);
     let mut file = File::create(&prepared)?;
     file.write_all(bytes)?;
     file.sync_all()?;
@@ -85,6 +85,11 @@ pub(crate) fn sync_all_in(path: &Path) -> io::Result<()> {
     sync_folder(path)
 }
 
+/// The name under which the file at `path` is prepared.
+pub(crate) fn prepared(path: &Path) -> PathBuf {
+    beside(path, NEW)
+}
+
 /// The name of `path` with another end.
 fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -92,7 +97,8 @@ fn beside(path: &Path, end: &str) -> PathBuf {
     name.into()
 }
 
-fn parent(path: &Path) -> &Path {
+/// The folder that `path` is in.
+pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -9,6 +9,7 @@
 //! state/          the state of all databases; disposable
 //! db/N/CREATED    says that database N was made; written when its log is there
 //! db/N/log/       its commit log
+//! db/N/snapshots/ all that was live in it at some version, so that the log before can go
 //! ```
 //!
 //! It opens neither the state nor, unasked, a log. An unreadable directory is never taken for an empty one: where a
@@ -29,6 +30,7 @@ pub use self::catalog::DatabaseRecord;
 use crate::durable;
 use crate::log::{DatabaseId, FileLog, LogError, LogOptions, Recovered};
 use crate::note::{self, Kind, Line, NOTE_BYTES_MAX, NoteError};
+use crate::snapshot::Snapshots;
 
 const LOCK: &str = "LOCK";
 const CREATED: &str = "CREATED";
@@ -38,6 +40,7 @@ const CLEAN: &str = "CLEAN";
 const STATE: &str = "state";
 const DATABASES: &str = "db";
 const LOG: &str = "log";
+const SNAPSHOTS: &str = "snapshots";
 
 const HOME_KIND: Kind = Kind { name: "home", format: 1 };
 const CATALOG_KIND: Kind = Kind { name: "catalog", format: 1 };
@@ -327,6 +330,12 @@ impl Home {
         let id = self.catalog().find(number).ok_or(HomeError::NoDatabase { number })?.id;
         let known = known.max(self.clean_version(number));
         Ok(FileLog::open(&folder, id, known, options)?)
+    }
+
+    /// The snapshots of a database.
+    pub fn snapshots(&self, number: u32) -> Result<Snapshots, HomeError> {
+        let id = self.catalog().find(number).ok_or(HomeError::NoDatabase { number })?.id;
+        Ok(Snapshots::new(self.database_dir(number).join(SNAPSHOTS), id))
     }
 
     /// How far the log of a database reached when the directory was last stopped cleanly; zero where that is not known.

@@ -9,6 +9,7 @@ mod memory;
 mod sled;
 
 mod log;
+mod snapshot;
 
 mod home;
 
@@ -22,4 +23,7 @@ pub use crate::log::{
 };
 pub use crate::memory::Memory;
 pub use crate::sled::{SetAside, Sled, SledError, SledOpened, SledOptions};
+pub use crate::snapshot::{
+    SnapshotError, SnapshotFault, SnapshotHead, SnapshotReader, SnapshotRecord, SnapshotSize, SnapshotWriter, Snapshots,
+};
 pub use crate::store::{Batch, Blob, Direction, KeyRange, Store, StoreError};

@@ -83,6 +83,9 @@ pub trait CommitLog: Send {
         each: &mut dyn FnMut(Entry) -> Result<(), Box<dyn Error + Send + Sync>>,
     ) -> Result<(), ReplayError>;
 
+    /// The log holds every entry above this version; [`Version::ZERO`] where nothing was dropped.
+    fn start(&self) -> Version;
+
     /// The version of the last durable entry; [`Version::ZERO`] where there is none.
     fn last(&self) -> Version;
 
@@ -91,6 +94,10 @@ pub trait CommitLog: Send {
 
     /// Why nothing is written any more, if that is so: what [`AppendError::ReadOnly`] says, for `/health`.
     fn read_only(&self) -> Option<Arc<str>>;
+
+    /// Forgets entries at or below `version`, as far as that is cheap, and says how many bytes that has freed. What is
+    /// above it stays, and so does the log's last version.
+    fn drop_before(&mut self, version: Version) -> Result<u64, LogError>;
 
     /// Lets go of the files. All that was acknowledged is durable already. Every later append is refused.
     fn close(&mut self);
@@ -214,6 +221,13 @@ fn place(offset: Option<u64>) -> String {
     offset.map_or_else(String::new, |offset| format!(", byte {offset}"))
 }
 
+fn held(upto: Version) -> String {
+    match upto {
+        Version::ZERO => "nothing else holds what lies before".into(),
+        version => format!("what lies before is held elsewhere only up to version {version}"),
+    }
+}
+
 fn safe(intact: Version) -> String {
     match intact {
         Version::ZERO => "nothing before it is known to be whole".into(),
@@ -227,6 +241,14 @@ pub enum Fault {
     /// The folder holds no segment at all.
     #[error("there is no log segment here, though the database was created")]
     Empty,
+    /// The log begins later than what is had elsewhere ends. Its first segments were dropped, or are lost.
+    #[error("the log begins behind version {begins}, and {}", held(*needed))]
+    Dropped {
+        /// From where the log goes on.
+        begins: Version,
+        /// Up to where the rest is had.
+        needed: Version,
+    },
     /// A segment is not there, but a later one is.
     #[error("segment {segment} is missing")]
     SegmentMissing {
@@ -315,12 +337,20 @@ impl CommitLog for NoLog {
         Ok(())
     }
 
+    fn start(&self) -> Version {
+        Version::ZERO
+    }
+
     fn last(&self) -> Version {
         self.last
     }
 
     fn size_bytes(&self) -> u64 {
         0
+    }
+
+    fn drop_before(&mut self, _version: Version) -> Result<u64, LogError> {
+        Ok(0)
     }
 
     fn read_only(&self) -> Option<Arc<str>> {

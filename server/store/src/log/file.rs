@@ -30,11 +30,14 @@ pub struct LogOptions {
     pub segment_bytes_first: u64,
     /// Size of the largest segments. Only a single group that is larger still makes a larger one.
     pub segment_bytes_max: u64,
+    /// What lies at or below this version may be missing, because something else holds it: a snapshot. Zero allows
+    /// nothing to be missing.
+    pub covered: Version,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { check: Check::Whole, segment_bytes_first: 1 << 20, segment_bytes_max: 64 << 20 }
+        Self { check: Check::Whole, segment_bytes_first: 1 << 20, segment_bytes_max: 64 << 20, covered: Version::ZERO }
     }
 }
 
@@ -66,10 +69,12 @@ pub struct FileLog {
     database: DatabaseId,
     options: LogOptions,
     disk: Box<dyn Disk>,
-    /// From which version each segment continues; the first is number 1.
+    /// The number of the first segment; those before it were dropped.
+    first: u32,
+    /// From which version each segment continues.
     starts: Vec<Version>,
-    /// Bytes of all segments but the last.
-    sealed_bytes: u64,
+    /// Bytes of each segment but the last.
+    sealed_bytes: Vec<u64>,
     /// The last segment; none when the log is closed.
     file: Option<Box<dyn DiskFile>>,
     /// Durable bytes of the last segment.
@@ -130,11 +135,7 @@ impl FileLog {
         options: LogOptions,
     ) -> Result<(Self, Recovered), LogError> {
         let listed = list(folder)?;
-        let found = survey(folder, database, &listed.segments, options.check)?;
-        if found.tail.last() < known {
-            let last = found.tail.last();
-            return Err(found.tail.damage(Fault::Short { last, known }));
-        }
+        let found = survey(folder, database, &listed.segments, known, &options)?;
 
         // From here on the log is believed, and changed. What a killed process had written and not yet synced is
         // about to be shown, so it is synced now, cut or not.
@@ -150,27 +151,54 @@ impl FileLog {
         file.sync().map_err(io_error("sync", path))?;
         disk.sync_folder(folder).map_err(io_error("sync", folder))?;
 
+        Ok(Self::found(disk, folder, database, options, found, Some(file)))
+    }
+
+    /// Looks at the log of `database` in `folder` as [`FileLog::open`] does, and changes nothing: it can be replayed, up
+    /// to a torn end, and takes no group.
+    pub fn open_to_read(
+        folder: &Path,
+        database: DatabaseId,
+        known: Version,
+        options: LogOptions,
+    ) -> Result<(Self, Recovered), LogError> {
+        let found = survey(folder, database, &list(folder)?.segments, known, &options)?;
+        Ok(Self::found(Box::new(RealDisk), folder, database, options, found, None))
+    }
+
+    fn found(
+        disk: Box<dyn Disk>,
+        folder: &Path,
+        database: DatabaseId,
+        options: LogOptions,
+        found: Survey,
+        file: Option<Box<dyn DiskFile>>,
+    ) -> (Self, Recovered) {
         let log = Self {
             folder: folder.to_path_buf(),
             database,
             options,
             disk,
+            first: found.first,
             sealed_bytes: found.sealed_bytes,
-            file: Some(file),
-            bytes,
+            file,
+            bytes: found.tail.offset(),
             last: found.tail.last(),
             sealed: false,
             ended: None,
             frame: Vec::new(),
             starts: found.starts,
         };
-        let recovered = Recovered { last: log.last, cut_bytes, segments: log.segment(), bytes: log.size_bytes() };
-        Ok((log, recovered))
+        let segments = u32::try_from(log.starts.len()).expect("segments have 32-bit numbers");
+        let bytes = log.size_bytes();
+        let recovered = Recovered { last: log.last, cut_bytes: found.cut_bytes, segments, bytes };
+        (log, recovered)
     }
 
     /// The number of the last segment.
     fn segment(&self) -> u32 {
-        u32::try_from(self.starts.len()).expect("segments have 32-bit numbers")
+        let behind = u32::try_from(self.starts.len() - 1).expect("segments have 32-bit numbers");
+        self.first + behind
     }
 
     #[cfg(test)]
@@ -202,7 +230,7 @@ impl FileLog {
         let head = Head { database: self.database, segment, after: self.last };
         match begin(&*self.disk, &self.folder, head) {
             Ok(file) => {
-                self.sealed_bytes += self.bytes;
+                self.sealed_bytes.push(self.bytes);
                 self.starts.push(self.last);
                 self.file = Some(file);
                 self.bytes = HEAD_BYTES as u64;
@@ -272,8 +300,14 @@ impl CommitLog for FileLog {
         after: Version,
         each: &mut dyn FnMut(Entry) -> Result<(), Box<dyn Error + Send + Sync>>,
     ) -> Result<(), ReplayError> {
-        for (segment, start) in (1..).zip(&self.starts) {
-            let next = self.starts.get(segment as usize).copied();
+        if after < self.start() {
+            let fault = Fault::Dropped { begins: self.start(), needed: after };
+            let damage = Damage { path: self.folder.clone(), offset: None, fault, intact: Version::ZERO };
+            return Err(LogError::from(damage).into());
+        }
+        for (index, start) in self.starts.iter().enumerate() {
+            let segment = self.first + index as u32;
+            let next = self.starts.get(index + 1).copied();
             if next.is_some_and(|next| next <= after) {
                 continue;
             }
@@ -304,12 +338,31 @@ impl CommitLog for FileLog {
         Ok(())
     }
 
+    fn start(&self) -> Version {
+        self.starts.first().copied().unwrap_or_default()
+    }
+
     fn last(&self) -> Version {
         self.last
     }
 
     fn size_bytes(&self) -> u64 {
-        self.sealed_bytes + self.bytes
+        self.sealed_bytes.iter().sum::<u64>() + self.bytes
+    }
+
+    fn drop_before(&mut self, version: Version) -> Result<u64, LogError> {
+        let mut freed = 0;
+        // A segment holds nothing above the version from which the next one continues.
+        while self.file.is_some() && self.starts.get(1).is_some_and(|next| *next <= version) {
+            let path = self.folder.join(segment::name(self.first));
+            self.disk.remove(&path).map_err(io_error("remove", &path))?;
+            self.first += 1;
+            self.starts.remove(0);
+            freed += self.sealed_bytes.remove(0);
+            // Before the next goes: a power loss that undoes the first removal and not the second would leave a hole.
+            self.disk.sync_folder(&self.folder).map_err(io_error("sync", &self.folder))?;
+        }
+        Ok(freed)
     }
 
     fn read_only(&self) -> Option<Arc<str>> {
@@ -342,30 +395,45 @@ fn list(folder: &Path) -> Result<Listed, LogIoError> {
 
 /// What the segments hold, before anything is changed.
 struct Survey {
+    /// The number of the first segment.
+    first: u32,
     starts: Vec<Version>,
-    sealed_bytes: u64,
+    sealed_bytes: Vec<u64>,
     /// The last segment, read to the end of its last whole group.
     tail: Reader,
     /// What stands behind that end.
     cut_bytes: u64,
 }
 
-fn survey(folder: &Path, database: DatabaseId, segments: &BTreeSet<u32>, check: Check) -> Result<Survey, LogError> {
+fn survey(
+    folder: &Path,
+    database: DatabaseId,
+    segments: &BTreeSet<u32>,
+    known: Version,
+    options: &LogOptions,
+) -> Result<Survey, LogError> {
     let damage = |fault, intact| LogError::Damaged(Damage { path: folder.to_path_buf(), offset: None, fault, intact });
-    let Some(&segment_last) = segments.last() else {
+    let (Some(&first), Some(&segment_last)) = (segments.first(), segments.last()) else {
         return Err(damage(Fault::Empty, Version::ZERO));
     };
+    let check = options.check;
     let mut starts = Vec::new();
-    let mut sealed_bytes = 0;
+    let mut sealed_bytes = Vec::new();
     // How far the segments so far are known to reach, and whether exactly to there.
     let (mut reach, mut exactly) = (Version::ZERO, true);
-    for (segment, &found) in (1..).zip(segments) {
+    for (segment, &found) in (first..).zip(segments) {
         if found != segment {
             return Err(damage(Fault::SegmentMissing { segment }, reach));
         }
         let mut reader = Reader::open(folder, database, segment, None, reach)?;
         let start = reader.head().after;
         match exactly {
+            // What lies before was dropped, and must be had elsewhere.
+            _ if segment == first && first > 1 => {
+                if start > options.covered {
+                    return Err(damage(Fault::Dropped { begins: start, needed: options.covered }, Version::ZERO));
+                }
+            }
             true => expect_start(&reader, reach)?,
             // The segment before has at least one group.
             false if start > reach => {}
@@ -381,9 +449,13 @@ fn survey(folder: &Path, database: DatabaseId, segments: &BTreeSet<u32>, check: 
             if cut_bytes > 0 && !reader.is_torn()? {
                 return Err(reader.damage(Fault::Group));
             }
-            return Ok(Survey { starts, sealed_bytes, tail: reader, cut_bytes });
+            if reader.last() < known {
+                let last = reader.last();
+                return Err(reader.damage(Fault::Short { last, known }));
+            }
+            return Ok(Survey { first, starts, sealed_bytes, tail: reader, cut_bytes });
         }
-        sealed_bytes += reader.bytes();
+        sealed_bytes.push(reader.bytes());
         reach = reader.last();
         exactly = check == Check::Whole;
         if exactly && reader.offset() < reader.bytes() {

@@ -24,7 +24,7 @@ fn entry(version: u64, body: &[u8]) -> Entry {
 
 /// Segments so small that a few groups fill several.
 fn small() -> LogOptions {
-    LogOptions { check: Check::Whole, segment_bytes_first: 150, segment_bytes_max: 300 }
+    LogOptions { segment_bytes_first: 150, segment_bytes_max: 300, ..LogOptions::default() }
 }
 
 /// A folder with an empty log.
@@ -79,6 +79,25 @@ fn refusal(folder: &Path, known: Version, options: LogOptions) -> String {
         Err(error) => error.to_string(),
     };
     error.replace(&folder.display().to_string(), "LOG").replace("; ", ";\n") + "\n"
+}
+
+/// A log of many segments, and the version from which each continues.
+fn with_segments() -> (tempfile::TempDir, FileLog, Vec<Version>) {
+    let folder = new();
+    let (mut log, _) = open(folder.path(), Version::ZERO, small()).unwrap();
+    let mut starts = vec![Version::ZERO];
+    for version in 1..40 {
+        log.append(&[entry(version, b"0123456789")]).unwrap();
+        if starts.len() < log.segment_count() as usize {
+            starts.push(v(version - 1));
+        }
+    }
+    assert!(starts.len() > 5);
+    (folder, log, starts)
+}
+
+fn covered(version: Version) -> LogOptions {
+    LogOptions { covered: version, ..small() }
 }
 
 // What is written.
@@ -384,9 +403,9 @@ fn missing_foreign_and_shuffled_segments_are_refused() {
     damaged(
         |folder| fs::remove_file(segment(folder, 1)).unwrap(),
         expect![[r#"
-        the commit log is damaged: LOG: segment 1 is missing;
-        nothing before it is known to be whole;
-    "#]],
+            the commit log is damaged: LOG: the log begins behind version 2, and nothing else holds what lies before;
+            nothing before it is known to be whole;
+        "#]],
     );
     damaged(
         |folder| fs::remove_file(segment(folder, 2)).unwrap(),
@@ -772,7 +791,8 @@ proptest! {
         check in prop::sample::select(&[Check::Whole, Check::Tail][..]),
         after in 0..4_000u64,
     ) {
-        let options = LogOptions { check, segment_bytes_first, segment_bytes_max: segment_bytes_first << doublings };
+        let segment_bytes_max = segment_bytes_first << doublings;
+        let options = LogOptions { check, segment_bytes_first, segment_bytes_max, ..LogOptions::default() };
         let folder = new();
         let (mut log, _) = open(folder.path(), Version::ZERO, options.clone()).unwrap();
         let mut want: Vec<Entry> = Vec::new();
@@ -795,5 +815,100 @@ proptest! {
         }
         want.retain(|entry| entry.version > v(after));
         prop_assert_eq!(entries(&log, v(after)), want);
+    }
+}
+
+// What is dropped.
+
+#[test]
+fn what_is_dropped_are_whole_segments_and_the_log_goes_on() {
+    let (folder, mut log, starts) = with_segments();
+    let bytes = log.size_bytes();
+    assert_eq!(log.drop_before(starts[1]).unwrap() + log.size_bytes(), bytes);
+    assert_eq!(log.start(), starts[1]);
+    // What lies inside a segment keeps it.
+    assert_eq!(log.drop_before(v(starts[2].micros() - 1)).unwrap(), 0);
+    log.drop_before(starts[3]).unwrap();
+    assert_eq!(log.start(), starts[3]);
+    log.append(&[entry(50, b"behind")]).unwrap();
+    let first = starts[3].micros() + 1;
+    let rest: Vec<_> = (first..40).chain([50]).collect();
+    let versions =
+        |log: &FileLog, after| -> Vec<u64> { entries(log, after).iter().map(|entry| entry.version.micros()).collect() };
+    assert_eq!(versions(&log, starts[3]), rest);
+    for check in [Check::Whole, Check::Tail] {
+        let options = LogOptions { check, ..covered(starts[3]) };
+        let (log, recovered) = open(folder.path(), v(50), options).unwrap();
+        assert_eq!((recovered.last, recovered.bytes), (v(50), log.size_bytes()));
+        assert_eq!(log.start(), starts[3]);
+        assert_eq!(versions(&log, starts[3]), rest);
+        assert_eq!(versions(&log, v(45)), [50]);
+    }
+    // Never the last segment, however much is covered.
+    let (mut log, _) = open(folder.path(), v(50), covered(v(50))).unwrap();
+    log.drop_before(Version::MAX).unwrap();
+    assert_eq!((versions(&log, log.start()).last(), log.last()), (Some(&50), v(50)));
+    log.append(&[entry(51, b"behind")]).unwrap();
+}
+
+#[test]
+fn a_log_of_which_the_beginning_is_held_nowhere_is_refused() {
+    let (folder, mut log, starts) = with_segments();
+    log.drop_before(starts[3]).unwrap();
+    drop(log);
+    expect![[r#"
+        the commit log is damaged: LOG: the log begins behind version 12, and nothing else holds what lies before;
+        nothing before it is known to be whole;
+        nothing was changed: keep a copy of the folder, then bring back the file or restore this database from a backup
+    "#]]
+    .assert_eq(&refusal(folder.path(), v(1), small()));
+    expect![[r#"
+        the commit log is damaged: LOG: the log begins behind version 12, and what lies before is held elsewhere only up to version 11;
+        nothing before it is known to be whole;
+        nothing was changed: keep a copy of the folder, then bring back the file or restore this database from a backup
+    "#]]
+    .assert_eq(&refusal(folder.path(), v(1), covered(v(starts[3].micros() - 1))));
+    let (log, _) = open(folder.path(), v(1), covered(starts[3])).unwrap();
+    let replayed = log.replay(v(1), &mut |_| Ok(()));
+    assert!(matches!(replayed, Err(ReplayError::Log(LogError::Damaged(Damage { fault: Fault::Dropped { .. }, .. })))));
+    // A hole behind the beginning is damage whatever is covered.
+    fs::remove_file(segment(folder.path(), 5)).unwrap();
+    assert!(matches!(
+        open(folder.path(), v(1), covered(v(39))),
+        Err(LogError::Damaged(Damage { fault: Fault::SegmentMissing { segment: 5 }, .. }))
+    ));
+}
+
+#[test]
+fn a_log_that_is_only_read_is_not_changed() {
+    let (folder, ends) = with_groups(&three_groups());
+    let path = segment(folder.path(), 1);
+    let torn = fs::read(&path).unwrap()[..ends[3] as usize - 1].to_vec();
+    fs::write(&path, &torn).unwrap();
+    fs::write(folder.path().join(super::segment::name_new(2)), b"unfinished").unwrap();
+    let (mut log, recovered) = FileLog::open_to_read(folder.path(), ID, v(5), LogOptions::default()).unwrap();
+    assert_eq!((recovered.last, recovered.cut_bytes), (v(5), ends[3] - 1 - ends[2]));
+    assert_eq!(entries(&log, Version::ZERO).len(), 3);
+    assert!(matches!(log.append(&[entry(6, b"")]), Err(AppendError::Closed)));
+    assert_eq!(fs::read(&path).unwrap(), torn);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_crash_while_segments_are_dropped_loses_nothing_that_is_kept(fails_at in 0..12usize, upto in 0..45u64) {
+        let (folder, log, _) = with_segments();
+        let want: Vec<_> = entries(&log, v(upto)).iter().map(|entry| entry.version).collect();
+        drop(log);
+        let disk = FaultyDisk::default();
+        disk.arm(&[Failing { op: Op::SyncFolder, turns: fails_at..fails_at + 1 }]);
+        if let Ok((mut log, _)) = FileLog::open_on(Box::new(disk), folder.path(), ID, v(39), small()) {
+            let _ = log.drop_before(v(upto));
+        }
+        let (log, _) = open(folder.path(), v(39), covered(v(upto.min(39)))).unwrap();
+        let found: Vec<_> = entries(&log, v(upto).max(log.start())).iter().map(|entry| entry.version).collect();
+        prop_assert_eq!(found, want);
     }
 }
