@@ -1,0 +1,1 @@
+//! Firestore's protocol: what the official SDKs speak.
