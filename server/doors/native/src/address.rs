@@ -137,7 +137,7 @@ impl Place {
                 Err(error) => Err(Problem::invalid(format!("~/ is followed by the id of collections: {error}"))),
             },
             None if path == GROUP => Err(Problem::invalid("~ is followed by the id of collections, as in ~/messages")),
-            _ if path.split('/').count() % 2 == 0 => Ok(Self::Document(DocPath::parse(path)?)),
+            _ if path.split('/').count().is_multiple_of(2) => Ok(Self::Document(DocPath::parse(path)?)),
             _ => Ok(Self::Collection(CollectionPath::parse(path)?)),
         }
     }

@@ -68,11 +68,10 @@ impl Code {
     /// The HTTP status that goes with it unless the problem says another.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::InvalidArgument => StatusCode::BAD_REQUEST,
+            Self::InvalidArgument | Self::OutOfRange => StatusCode::BAD_REQUEST,
             Self::FailedPrecondition => StatusCode::PRECONDITION_FAILED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::AlreadyExists | Self::Aborted => StatusCode::CONFLICT,
-            Self::OutOfRange => StatusCode::GONE,
             Self::PermissionDenied => StatusCode::FORBIDDEN,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,

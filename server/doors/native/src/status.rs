@@ -88,9 +88,9 @@ impl From<WriteError> for Problem {
                 (problem.with("updated", serde_json::Value::Null), path)
             }
             WriteError::Moved { path } => (Self::new(Code::Aborted, error.to_string()), path),
-            WriteError::TooLarge { path, .. } => {
+            WriteError::TooLarge { path, .. } | WriteError::TooMuch { path } => {
                 let limit = Document::BYTES_MAX as u64;
-                (Self::over(StatusCode::PAYLOAD_TOO_LARGE, "document_bytes_max", limit, error.to_string()), path)
+                (Self::over(StatusCode::PAYLOAD_TOO_LARGE, "doc_bytes_max", limit, error.to_string()), path)
             }
             WriteError::Value { path, .. } => (Self::invalid(error.to_string()), path),
         };

@@ -73,8 +73,13 @@ pub(crate) fn request_key(key: &str, request: &[&[u8]]) -> Result<RequestKey, Pr
     if !(1..=KEY_CHARACTERS_MAX).contains(&key.chars().count()) {
         return Err(Problem::invalid(format!("an idempotency key has 1 to {KEY_CHARACTERS_MAX} characters")));
     }
-    let hash = hash(request);
-    Ok(RequestKey { key: key.into(), request: (hash >> 64) as u64 ^ hash as u64 })
+    Ok(RequestKey { key: key.into(), request: hash64(request) })
+}
+
+/// Tells what was asked from what was asked otherwise; the same in every release.
+pub(crate) fn hash64(parts: &[&[u8]]) -> u64 {
+    let hash = hash(parts);
+    (hash >> 64) as u64 ^ hash as u64
 }
 
 /// The id of a document that is created under an idempotency key: the same for the same key, so that a repetition

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hearth_core::query::Query;
 use hearth_core::watch::{EventChange, Kind};
 use hearth_core::{DatabaseName, DocPath, Document, FieldPath, Map, Value, size};
-use hearth_engine::{Answer, Format, SharedEvent};
+use hearth_engine::{Answer, Format, SharedEvent, Token};
 
 use super::Context;
 use super::write::{print, separated, write_document, write_removed, write_text, write_value};
@@ -136,6 +136,8 @@ pub(crate) struct Parts {
     told: usize,
     parts: usize,
     done: bool,
+    docs_max: usize,
+    bytes_max: usize,
 }
 
 impl Parts {
@@ -145,7 +147,19 @@ impl Parts {
     const BYTES_MAX: usize = 1 << 20;
 
     pub(crate) fn new(query: Arc<Query>, database: DatabaseName, answer: Answer, reset: bool) -> Self {
-        Self { query, database, answer, reset, told: 0, parts: 0, done: false }
+        let (docs_max, bytes_max) = (Self::DOCS_MAX, Self::BYTES_MAX);
+        Self { query, database, answer, reset, told: 0, parts: 0, done: false, docs_max, bytes_max }
+    }
+
+    /// The whole event, in one.
+    pub(crate) fn whole(mut self) -> Vec<u8> {
+        (self.docs_max, self.bytes_max) = (usize::MAX, usize::MAX);
+        self.next().map(|part| part.members).unwrap_or_default()
+    }
+
+    /// Where a reader goes on who has heard all parts.
+    pub(crate) fn token(&self) -> Token {
+        self.answer.token
     }
 }
 
@@ -166,8 +180,8 @@ impl Iterator for Parts {
         }
         let context = Context::new(&self.database);
         let (docs, mut bytes) = (&self.answer.docs, 0);
-        let in_part = docs[self.told..].iter().take(Self::DOCS_MAX).take_while(|doc| {
-            let fits = bytes < Self::BYTES_MAX;
+        let in_part = docs[self.told..].iter().take(self.docs_max).take_while(|doc| {
+            let fits = bytes < self.bytes_max;
             bytes += size::document_bytes(&doc.path, &doc.fields);
             fits
         });
@@ -181,6 +195,7 @@ impl Iterator for Parts {
         }
         print(&mut out, format_args!(",\"reset\":{}", self.reset));
         if let Some(values) = &self.answer.aggregates {
+            self.done = true;
             out.extend_from_slice(b",\"aggregates\":");
             write_aggregates(&mut out, &self.query, values, &context);
             return Some(Part { members: out, last: true });

@@ -1,0 +1,253 @@
+//! Server-sent events: a result and then each of its changes, for as long as somebody reads.
+//!
+//! A stream is its body: it is polled when the socket has room, and dropping it ends the listener. What a slow reader
+//! has not taken waits in the engine's outbox, which is bounded.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::Response;
+use bytes::Bytes;
+use hearth_auth::{Caller, Pass, TokenError};
+use hearth_core::Version;
+use hearth_core::query::Query;
+use hearth_engine::{Authorized, Database, Delivery, Opening, Outbox, ReadError, SharedEvent, TargetId, Token};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::read::{VARY, before};
+use super::{Asking, Door};
+use crate::json::{self, Parts};
+use crate::problem::{Code, Problem};
+use crate::respond::Form;
+use crate::sse;
+
+/// A stream has one listener.
+const TARGET: TargetId = 1;
+
+/// What ends a stream from outside, and what its end must tell.
+pub(super) struct Life {
+    door: Arc<Door>,
+    request_id: String,
+    ends_at: Option<Instant>,
+    next_comment: Instant,
+    /// The ticket that opened the stream, and the signal that another stream has taken it over.
+    pass: Option<(Pass, Arc<Notify>)>,
+}
+
+/// Why a stream stops waiting.
+pub(super) enum Wake {
+    /// A sign of life is due.
+    Comment,
+    /// The end, and why; nothing to say to one who is listening elsewhere by now.
+    End(Option<Problem>),
+}
+
+impl Life {
+    pub(super) fn new(door: &Arc<Door>, asking: &Asking) -> Self {
+        let ends = [asking.caller.expires_seconds(), asking.ticket.as_ref().map(|ticket| ticket.expires_seconds)];
+        let left = ends.into_iter().flatten().min().map(|end| end.saturating_sub(door.now_seconds()));
+        let pass = asking.ticket.as_ref().map(|ticket| {
+            let taken_over = Arc::new(Notify::new());
+            door.passes().insert(ticket.pass, taken_over.clone());
+            (ticket.pass, taken_over)
+        });
+        door.engine.metrics().connections.inc();
+        Self {
+            door: door.clone(),
+            request_id: asking.request_id.clone(),
+            ends_at: left.map(|left| Instant::now() + Duration::from_secs(left)),
+            next_comment: Instant::now() + sse::COMMENT_INTERVAL,
+            pass,
+        }
+    }
+
+    /// Waits until the stream has something to say of its own.
+    pub(super) async fn wake(&self) -> Wake {
+        let expiry = async {
+            match self.ends_at {
+                Some(end) => sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
+        let taken_over = async {
+            match &self.pass {
+                Some((_, taken_over)) => taken_over.notified().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = expiry => Wake::End(Some(TokenError::Expired.into())),
+            () = taken_over => Wake::End(None),
+            () = self.door.stopped() => Wake::End(Some(stopping())),
+            () = sleep_until(self.next_comment) => Wake::Comment,
+        }
+    }
+
+    /// A sign of life, and when the next is due.
+    pub(super) fn comment(&mut self) -> Bytes {
+        self.next_comment = Instant::now() + sse::COMMENT_INTERVAL;
+        sse::comment()
+    }
+
+    /// The last words of the stream.
+    pub(super) fn farewell(&self, problem: &Problem) -> Bytes {
+        sse::problem(problem, &self.request_id)
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.door.engine.metrics().connections.dec();
+        if let Some((pass, _)) = self.pass.take() {
+            self.door.passes().remove(&pass);
+            self.door.tickets().closed(pass);
+        }
+    }
+}
+
+fn stopping() -> Problem {
+    Problem::new(Code::Unavailable, "the server stops").retry_after_ms(1_000)
+}
+
+/// The headers of a stream before its body.
+pub(super) fn response(body: Body) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(Form::Events.media_type()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache, no-transform"));
+    headers.insert(header::VARY, HeaderValue::from_static(VARY));
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
+}
+
+/// Answers with the result of a query, and with what becomes of it.
+pub(super) async fn answer(
+    door: &Arc<Door>,
+    asking: Asking,
+    database: Database,
+    query: Authorized<Arc<Query>>,
+    since: Option<Token>,
+    patches: bool,
+) -> Result<Response, Problem> {
+    if asking.is_head() {
+        return Ok(response(Body::empty()));
+    }
+    let life = Life::new(door, &asking);
+    let outbox = Outbox::new(&door.engine);
+    let opening = match database.listen(query.clone(), &outbox, TARGET, since.as_ref()).await {
+        // A token of another query is like one of a lost history: start anew.
+        Err(ReadError::ForeignToken) => match database.listen(query.clone(), &outbox, TARGET, None).await? {
+            Opening::Whole { answer, .. } => Opening::Whole { answer, reset: true },
+            since => since,
+        },
+        opening => opening?,
+    };
+    let (query, caller) = (Arc::clone(&query), query.caller().clone());
+    let mut stream =
+        Stream { life, database, query, caller, outbox, patches, ready: VecDeque::new(), parts: None, ended: false };
+    stream.ready.push_back(sse::opening());
+    stream.open(opening, since.map(|token| token.version)).await;
+    let body = futures_util::stream::unfold(stream, |mut stream| async move {
+        let bytes = stream.next().await?;
+        Some((Ok::<_, Infallible>(bytes), stream))
+    });
+    Ok(response(Body::from_stream(body)))
+}
+
+struct Stream {
+    life: Life,
+    database: Database,
+    query: Arc<Query>,
+    caller: Caller,
+    outbox: Outbox,
+    patches: bool,
+    /// What is to be sent next.
+    ready: VecDeque<Bytes>,
+    /// What is left of a whole result; encoded as it leaves.
+    parts: Option<Parts>,
+    ended: bool,
+}
+
+impl Stream {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(bytes) = self.ready.pop_front() {
+                return Some(bytes);
+            }
+            if let Some(parts) = &mut self.parts {
+                let token = parts.token().to_string();
+                match parts.next() {
+                    Some(part) => return Some(sse::event(part.last.then_some(token.as_str()), &part.members)),
+                    None => self.parts = None,
+                }
+            }
+            if self.ended {
+                return None;
+            }
+            tokio::select! {
+                delivery = self.outbox.next() => self.deliver(delivery).await,
+                wake = self.life.wake() => match wake {
+                    Wake::Comment => {
+                        let comment = self.life.comment();
+                        self.ready.push_back(comment);
+                    }
+                    Wake::End(problem) => self.end(problem),
+                },
+            }
+        }
+    }
+
+    fn end(&mut self, problem: Option<Problem>) {
+        self.ready.extend(problem.map(|problem| self.life.farewell(&problem)));
+        self.ended = true;
+    }
+
+    async fn deliver(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Events { version, events } => {
+                // A live event is one commit, so what was before it is what was just before its version.
+                let before = Version::from_micros(version.micros().saturating_sub(1));
+                for (_, event) in events {
+                    self.event(&event, before).await;
+                }
+            }
+            Delivery::Lagged(target) => match self.database.catch_up(&self.outbox, target).await {
+                Ok(opening) => self.open(opening, None).await,
+                Err(error) => self.end(Some(error.into())),
+            },
+            Delivery::Closing => self.end(Some(stopping())),
+        }
+    }
+
+    /// Tells a beginning. `before` is the version from which the reader goes on, where it is known.
+    async fn open(&mut self, opening: Opening, before: Option<Version>) {
+        match opening {
+            Opening::Whole { answer, reset } => {
+                self.parts = Some(Parts::new(self.query.clone(), self.database.name().clone(), answer, reset));
+            }
+            Opening::Since(event) => match before {
+                Some(before) => self.event(&event, before).await,
+                None => self.whole_event(&event),
+            },
+        }
+    }
+
+    async fn event(&mut self, event: &SharedEvent, at: Version) {
+        if !self.patches {
+            return self.whole_event(event);
+        }
+        let before = before(&self.database, &self.caller, event, at).await;
+        let members = json::patch_members(event, &before, self.database.name());
+        self.ready.push_back(sse::event(Some(&event.token.to_string()), &members));
+    }
+
+    fn whole_event(&mut self, event: &SharedEvent) {
+        let members = json::event_members(event, self.database.name());
+        self.ready.push_back(sse::event(Some(&event.token.to_string()), &members));
+    }
+}
