@@ -24,12 +24,20 @@ pub struct DocumentRead {
 }
 
 /// What a commit does, decided and not yet durable.
+///
+/// Small writes to large documents make a large plan, since the log keeps what each document became: all that a plan
+/// writes is bounded by [`Plan::BYTES_MAX`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// What changes, each document at most once, sorted by path.
     pub changes: Vec<Change>,
     /// One for each write, in order.
     pub results: Vec<WriteResult>,
+}
+
+impl Plan {
+    /// Most bytes of documents that the writes of one commit leave, each write counted.
+    pub const BYTES_MAX: usize = 24 << 20;
 }
 
 /// Why a commit was refused. Nothing was changed.
@@ -47,6 +55,8 @@ pub enum WriteError {
     Moved { path: DocPath },
     #[error("{path} would hold {bytes} bytes, over the limit of {}", Document::BYTES_MAX)]
     TooLarge { path: DocPath, bytes: usize },
+    #[error("the commit would write documents of more than {} bytes in all; split it", Plan::BYTES_MAX)]
+    TooMuch { path: DocPath },
     #[error("{path}: {error}")]
     Value { path: DocPath, error: ValueError },
 }
@@ -68,13 +78,14 @@ pub fn decide<E>(
     }
     let mut images = Images::default();
     let mut results = Vec::with_capacity(writes.len());
+    let mut bytes_left = Plan::BYTES_MAX;
     for write in writes {
         images.load(write.path(), &mut state)?;
         let before = images.now(write.path());
         if let Err(error) = check_precondition(write, before) {
             return Ok(Err(error));
         }
-        match apply(write, before, version) {
+        match apply(write, before, version, &mut bytes_left) {
             Err(error) => return Ok(Err(error)),
             Ok((after, result)) => {
                 images.put(write.path(), after);
@@ -94,9 +105,10 @@ pub fn project<E>(
     mut state: impl FnMut(&DocPath) -> Result<Option<Arc<Document>>, E>,
 ) -> Result<Result<Vec<Change>, WriteError>, E> {
     let mut images = Images::default();
+    let mut bytes_left = Plan::BYTES_MAX;
     for write in writes {
         images.load(write.path(), &mut state)?;
-        match apply(write, images.now(write.path()), version) {
+        match apply(write, images.now(write.path()), version, &mut bytes_left) {
             Err(error) => return Ok(Err(error)),
             Ok((after, _)) => images.put(write.path(), after),
         }
@@ -158,7 +170,13 @@ fn check_precondition(write: &Write, before: Option<&Arc<Document>>) -> Result<(
 
 type Applied = (Option<Arc<Document>>, WriteResult);
 
-fn apply(write: &Write, before: Option<&Arc<Document>>, version: Version) -> Result<Applied, WriteError> {
+/// What one write makes of a document. `bytes_left` is what the commit may still write.
+fn apply(
+    write: &Write,
+    before: Option<&Arc<Document>>,
+    version: Version,
+    bytes_left: &mut usize,
+) -> Result<Applied, WriteError> {
     let unchanged = |document: Option<&Arc<Document>>| {
         let updated = document.map(|document| document.updated);
         (document.cloned(), WriteResult { updated, transforms: Vec::new() })
@@ -185,6 +203,7 @@ fn apply(write: &Write, before: Option<&Arc<Document>>, version: Version) -> Res
     if bytes > Document::BYTES_MAX {
         return Err(WriteError::TooLarge { path: path.clone(), bytes });
     }
+    *bytes_left = bytes_left.checked_sub(bytes).ok_or_else(|| WriteError::TooMuch { path: path.clone() })?;
     if let Some(before) = before.filter(|document| document.fields == fields) {
         return Ok((Some(before.clone()), WriteResult { updated: Some(before.updated), transforms }));
     }
@@ -380,6 +399,21 @@ mod tests {
             refused: a/two would hold 1048633 bytes, over the limit of 1048576
         "#]],
         );
+    }
+
+    #[test]
+    fn small_writes_to_large_documents_are_bounded_in_all() {
+        let text = |path: &DocPath| {
+            let fields = Map::from([("t".into(), Value::text(&"x".repeat(1_000_000)))]);
+            Document { path: path.clone(), fields, created: Version::ZERO, updated: Version::ZERO }
+        };
+        let writes: Vec<Write> =
+            (0..30).map(|n| merge(&format!("a/d{n}"), &[("n", 1)], &["n"], Precondition::None)).collect();
+        let state = |at: &DocPath| Ok::<_, Infallible>(Some(Arc::new(text(at))));
+        let Ok(refused) = decide(&[], &writes, Version::from_micros(9), state);
+        assert_eq!(refused, Err(WriteError::TooMuch { path: path("a/d25") }));
+        let Ok(decided) = decide(&[], &writes[..20], Version::from_micros(9), state);
+        assert_eq!(decided.unwrap().changes.len(), 20);
     }
 
     #[test]

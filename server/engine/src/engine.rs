@@ -102,8 +102,8 @@ struct SlotState {
 #[derive(Default)]
 struct Remembered {
     default_project: Option<String>,
-    /// Numbers of databases in memory.
-    numbers: HashMap<DatabaseName, u32>,
+    /// Numbers and epochs of databases in memory.
+    in_memory: HashMap<DatabaseName, (u32, u64)>,
     closed: bool,
 }
 
@@ -237,9 +237,8 @@ impl Engine {
         let opened = match &self.inner.backing {
             Backing::Memory => {
                 let mut remembered = self.remembered();
-                let number = remembered.numbers.len() as u32 + 1;
-                let number = *remembered.numbers.entry(name.clone()).or_insert(number);
-                let epoch = u64::from_be_bytes(ids::random());
+                let fresh = (remembered.in_memory.len() as u32 + 1, u64::from_be_bytes(ids::random()));
+                let (number, epoch) = *remembered.in_memory.entry(name.clone()).or_insert(fresh);
                 Opened { name: name.clone(), number, epoch, log: Box::new(NoLog::new()) }
             }
             Backing::Disk(home) => self.open_on_disk(home, name).map_err(|error| error.to_string())?,
@@ -281,7 +280,7 @@ impl Engine {
     /// The databases that exist.
     pub fn database_names(&self) -> Vec<DatabaseName> {
         let mut names: Vec<DatabaseName> = match &self.inner.backing {
-            Backing::Memory => self.remembered().numbers.keys().cloned().collect(),
+            Backing::Memory => self.remembered().in_memory.keys().cloned().collect(),
             Backing::Disk(home) => {
                 let named =
                     |record: &hearth_store::DatabaseRecord| DatabaseName::parse(&record.project, &record.database).ok();

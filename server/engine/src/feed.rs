@@ -85,7 +85,7 @@ impl Feed {
             by_query: HashMap::new(),
             by_listener: HashMap::new(),
             index: Index::default(),
-            recent: Recent::new(shared.visible.version(), shared.limits.recent_commits_max),
+            recent: Recent::new(shared.visible.version(), &shared.limits),
             passed: shared.visible.version(),
             next_id: 0,
             closed: false,
@@ -108,10 +108,10 @@ impl Feed {
         !self.registry().by_query.is_empty()
     }
 
-    /// Shows a commit, which is visible, to all who may care.
-    pub(crate) fn pass(self: &Arc<Self>, commit: &Arc<Commit>) {
+    /// Shows a commit, which is visible, to all who may care. `bytes` is what its log entry takes.
+    pub(crate) fn pass(self: &Arc<Self>, commit: &Arc<Commit>, bytes: usize) {
         let mut registry = self.registry();
-        registry.recent.add(commit);
+        registry.recent.add(commit, bytes);
         registry.passed = commit.version;
         let concerned = registry.index.concerned(&commit.changes);
         self.shared.metrics.watches_examined.inc_by(concerned.len() as u64);

@@ -33,6 +33,8 @@ pub struct Limits {
     pub resume_changes_max: usize,
     /// Commits kept in memory to answer "has anything changed?" without reading.
     pub recent_commits_max: usize,
+    /// Bytes of log entries whose commits are kept so.
+    pub recent_bytes_max: usize,
     /// Databases that are open at one time; those idle the longest are closed.
     pub databases_open_max: usize,
     /// How long superseded versions are kept.
@@ -68,6 +70,7 @@ impl Default for Limits {
             listeners_per_connection_max: 1_000,
             resume_changes_max: 10_000,
             recent_commits_max: 4_096,
+            recent_bytes_max: 16 << 20,
             databases_open_max: 64,
             history: Duration::from_secs(3_600),
             request_keys_per_scope_max: 10_000,

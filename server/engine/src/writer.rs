@@ -25,12 +25,14 @@ use crate::keyspace::Keyspace;
 use crate::limits::Limits;
 use crate::memtable::Memtable;
 use crate::metrics::Metrics;
+use crate::recent::Ring;
 use crate::request::{CommitError, CommitRequest, Committed};
 use crate::view::{Pins, StateError, View};
 use crate::visible::Visible;
 
-/// Bytes of log entries after which a group takes no more commits: well below what a frame may hold.
-const GROUP_BYTES_MAX: usize = 16 << 20;
+/// Bytes of log entries after which a group takes no more commits. One more commit of the largest size, encoded, still
+/// fits into a frame.
+const GROUP_BYTES_MAX: usize = 4 << 20;
 /// Groups between two stages. One suffices to keep both busy; more would only lengthen answers.
 const STAGE_GROUPS_MAX: usize = 1;
 
@@ -116,7 +118,8 @@ struct Group {
     entries: Vec<Entry>,
     bytes: usize,
     puts: Vec<(Vec<u8>, Blob)>,
-    commits: Vec<Arc<Commit>>,
+    /// Each with the bytes of its entry.
+    commits: Vec<(Arc<Commit>, usize)>,
     verdicts: Vec<(Reply, Result<Committed, CommitError>)>,
     last: Version,
 }
@@ -174,14 +177,14 @@ struct Planner {
     /// What each group put into the overlay, oldest first.
     unpublished: VecDeque<(u64, Vec<DocPath>)>,
     seen: KeysSeen,
-    /// The last planned commits, oldest first, and the version above which they are complete.
-    recent: VecDeque<Arc<Commit>>,
-    recent_after: Version,
+    /// The last planned commits.
+    recent: Ring,
 }
 
 impl Planner {
     fn new(shared: Arc<Shared>, seen: KeysSeen) -> Self {
         let planned = shared.visible.version();
+        let recent = Ring::new(planned, shared.limits.recent_commits_max, shared.limits.recent_bytes_max);
         Self {
             shared,
             planned,
@@ -190,8 +193,7 @@ impl Planner {
             overlay: HashMap::new(),
             unpublished: VecDeque::new(),
             seen,
-            recent: VecDeque::new(),
-            recent_after: planned,
+            recent,
         }
     }
 
@@ -253,7 +255,7 @@ impl Planner {
             self.unpublished.clear();
             let visible = self.shared.visible.version();
             self.seen.forget_above(visible);
-            self.recent.retain(|commit| commit.version <= visible);
+            self.recent.forget_above(visible);
         }
         let published = self.shared.published.load(Ordering::Acquire);
         while self.unpublished.front().is_some_and(|(number, _)| *number <= published) {
@@ -269,7 +271,7 @@ impl Planner {
     fn tick(&mut self, group: &mut Group) {
         let version = self.planned.next(self.shared.clock.micros());
         group.entries.push(Entry { version, kind: kind::TICK, body: Vec::new() });
-        group.commits.push(Arc::new(Commit { version, changes: Vec::new() }));
+        group.commits.push((Arc::new(Commit { version, changes: Vec::new() }), 0));
         self.planned = version;
     }
 
@@ -302,7 +304,8 @@ impl Planner {
         let entry = CommitEntry::new(scope, request.key.clone(), &commit, &plan.results);
         group.puts.extend(puts(self.shared.keyspace, version, &entry));
         let body = entry.encode();
-        group.bytes += body.len();
+        let bytes = body.len();
+        group.bytes += bytes;
         group.entries.push(Entry { version, kind: kind::COMMIT, body });
         for change in &commit.changes {
             self.overlay.insert(change.path.clone(), (self.number, change.after.clone()));
@@ -313,29 +316,18 @@ impl Planner {
             self.seen.add(scope, &key.key, seen, &self.shared.limits);
         }
         let commit = Arc::new(commit);
-        self.remember(commit.clone());
-        group.commits.push(commit);
+        self.recent.add(&commit, bytes);
+        group.commits.push((commit, bytes));
         Ok(Committed { version, results: plan.results, replayed: false })
-    }
-
-    fn remember(&mut self, commit: Arc<Commit>) {
-        self.recent.push_back(commit);
-        if self.recent.len() > self.shared.limits.recent_commits_max
-            && let Some(forgotten) = self.recent.pop_front()
-        {
-            self.recent_after = forgotten.version;
-        }
     }
 
     /// Whether the results of the queries that a commit rests on still hold. What is no longer remembered counts as
     /// changed: the caller reads again.
     fn check_queries(&self, request: &CommitRequest) -> Result<(), CommitError> {
         for read in &request.queries {
-            let newer = self.recent.iter().rev().take_while(|commit| commit.version > read.version);
-            let moved = read.version < self.recent_after
-                || newer
-                    .flat_map(|commit| &commit.changes)
-                    .any(|change| read.query.conflicts(read.last_returned.as_deref(), read.filled, change));
+            let moved = self.recent.changes_after(read.version).is_none_or(|mut changes| {
+                changes.any(|change| read.query.conflicts(read.last_returned.as_deref(), read.filled, change))
+            });
             if moved {
                 return Err(CommitError::QueryMoved);
             }
@@ -382,7 +374,7 @@ struct LogStage {
 
 /// Commits that are visible, and whom to tell.
 struct Durable {
-    commits: Vec<Arc<Commit>>,
+    commits: Vec<(Arc<Commit>, usize)>,
     verdicts: Vec<(Reply, Result<Committed, CommitError>)>,
 }
 
@@ -450,8 +442,8 @@ fn refuse(group: Group, error: &CommitError) {
 
 fn tell(feed: &Arc<Feed>, from_log: &std_mpsc::Receiver<Durable>) {
     while let Ok(Durable { commits, verdicts }) = from_log.recv() {
-        for commit in commits {
-            feed.pass(&commit);
+        for (commit, bytes) in commits {
+            feed.pass(&commit, bytes);
         }
         for (reply, verdict) in verdicts {
             let _ = reply.send(verdict);
