@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use hearth_core::keys::Direction;
 use hearth_core::query::{Aggregate, Cursor, Filter, Limit, Operator, Order, Query, QuerySpec, Source};
 use hearth_core::{CollectionPath, DatabaseName, DocPath, Document, FieldPath, Id, Reference, Value};
@@ -77,7 +78,9 @@ impl Asked {
         match self.spec.limit {
             Some(Limit::First(count) | Limit::Last(count)) if count > max => {
                 let detail = format!("a limit of {count} documents is over the bound of {max}");
-                return Err(Problem::invalid(detail).at("limit").with("limit", max));
+                return Err(
+                    Problem::over(StatusCode::BAD_REQUEST, "result_docs_max", u64::from(max), detail).at("limit")
+                );
             }
             None if self.spec.aggregates.is_empty() && is_cut => {
                 self.spec.limit = Some(Limit::First(if self.all { max } else { limits.result_docs_default.min(max) }));

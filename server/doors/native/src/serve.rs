@@ -2,7 +2,9 @@
 //!
 //! It holds bodies, sockets and waits, and decides nothing that the pure files beside it could.
 
+mod body;
 mod feed;
+mod files;
 mod read;
 mod route;
 mod stream;
@@ -32,7 +34,7 @@ use tokio::sync::{Notify, watch};
 pub use route::{Route, routes};
 
 use crate::address::{Address, Place, Scope};
-use crate::json::{self, Context};
+use crate::json::Context;
 use crate::links::{self, Links};
 use crate::origin::Origins;
 use crate::page;
@@ -223,10 +225,20 @@ struct Asking {
     ticket: Option<Ticketed>,
 }
 
-/// What a ticket gave beside the caller.
+/// What a ticket gave beside the caller. Dropping it says that its stream has ended.
 struct Ticketed {
+    door: Arc<Door>,
     pass: Pass,
     expires_seconds: u64,
+    /// Another opening of the same ticket has taken over.
+    taken_over: Arc<Notify>,
+}
+
+impl Drop for Ticketed {
+    fn drop(&mut self) {
+        self.door.passes().remove(&self.pass);
+        self.door.tickets().closed(self.pass);
+    }
 }
 
 impl Asking {
@@ -249,11 +261,9 @@ async fn answer(door: &Arc<Door>, request: Request) -> Response {
     let request_id = given.filter(|id| is_sane(id)).map_or_else(|| ids::fresh_id().to_string(), ToOwned::to_owned);
     let origin = parts.headers.get(header::ORIGIN).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
     let host = host(&parts).map(ToOwned::to_owned);
-    let is_head = parts.method == Method::HEAD;
-    let is_shared = Address::parse(parts.uri.path(), parts.method == Method::POST)
-        .ok()
-        .flatten()
-        .is_none_or(|address| route::of(&address).shared);
+    let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+    let is_shared =
+        Address::parse(&path, method == Method::POST).ok().flatten().is_none_or(|address| route::of(&address).shared);
 
     let mut response = match understand(door, &mut parts, body, &request_id).await {
         Ok(response) => response,
@@ -268,6 +278,8 @@ async fn answer(door: &Arc<Door>, request: Request) -> Response {
     let status = response.status();
     let metrics = door.engine.metrics();
     metrics.http_requests.get_or_create(&Answered { status: status.as_u16() }).inc();
+    // Without the query of the address: tickets stand in there, and what people look for.
+    tracing::debug!(request = request_id, %method, path, status = status.as_u16(), "answered");
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, HeaderValue::try_from(request_id).expect("a sane id consists of letters and digits"));
     if status != StatusCode::SWITCHING_PROTOCOLS {
@@ -287,7 +299,7 @@ async fn answer(door: &Arc<Door>, request: Request) -> Response {
         StatusCode::NOT_MODIFIED => {
             response.map(|_| Body::from_stream(futures_util::stream::empty::<Result<Bytes, Infallible>>()))
         }
-        _ if is_head => without_body(response),
+        _ if method == Method::HEAD => without_body(response),
         _ => response,
     }
 }
@@ -370,16 +382,13 @@ async fn understand(door: &Arc<Door>, parts: &mut Parts, body: Body, request_id:
         let allow = HeaderValue::try_from(route.allow()).expect("methods are ASCII");
         return Err(problem.status(StatusCode::METHOD_NOT_ALLOWED).header(header::ALLOW, allow));
     }
-    if asking.ticket.is_some() && asking.form() != Form::Events {
-        return Err(Problem::invalid("a ticket opens event streams only; send Accept: text/event-stream").at("ticket"));
-    }
     let is_write = !matches!(asking.method, Method::GET | Method::HEAD) && !matches!(address, Address::Query(..));
 
     match address {
-        Address::Root => root(&asking),
-        Address::Health => Ok(health(door)),
-        Address::Metrics => metrics(door, &asking),
-        Address::File(name) => file(door, &asking, &name),
+        Address::Root => files::root(&asking),
+        Address::Health => Ok(files::health(door)),
+        Address::Metrics => files::metrics(door, &asking),
+        Address::File(name) => files::file(door, &asking, &name),
         Address::Tickets => ticket(door, &asking, body).await,
         Address::Data(scope, Place::Database) if upgrades => {
             let database = door.database(door.name(&scope, false)?).await?;
@@ -388,7 +397,7 @@ async fn understand(door: &Arc<Door>, parts: &mut Parts, body: Body, request_id:
         Address::Data(scope, place) => {
             let name = door.name(&scope, is_write)?;
             if asking.form() == Form::Page && matches!(asking.method, Method::GET | Method::HEAD) {
-                return Ok(html(page::live(&place, &name)));
+                return Ok(files::html(page::live(&place, &name)));
             }
             let database = door.database(name).await?;
             if is_write {
@@ -399,7 +408,7 @@ async fn understand(door: &Arc<Door>, parts: &mut Parts, body: Body, request_id:
         }
         Address::Query(scope, place) => {
             let database = door.database(door.name(&scope, false)?).await?;
-            let body = json_body(door, &asking, body).await?;
+            let body = body::json_body(door, &asking, body).await?;
             let context = Context { database: database.name(), literal: asking.params.flag("literal")? };
             let asked = crate::query_json::parse_body(&place, &body, &context)?;
             read::answer_query(door, asking, database, place, asked).await
@@ -412,7 +421,7 @@ async fn understand(door: &Arc<Door>, parts: &mut Parts, body: Body, request_id:
             let name = door.name(&scope, false)?;
             match id {
                 None => {
-                    let body = body_bytes(door, body).await?;
+                    let body = body::body_bytes(door, body).await?;
                     let setting = door.setting(door.database(name).await?, mode);
                     links::open(&door.links, setting, asking.caller, &asking.path, &asking.headers, &body)
                 }
@@ -420,7 +429,7 @@ async fn understand(door: &Arc<Door>, parts: &mut Parts, body: Body, request_id:
                     links::end(&door.links, &name, &asking.caller, &id).await
                 }
                 Some(id) => {
-                    let body = body_bytes(door, body).await?;
+                    let body = body::body_bytes(door, body).await?;
                     links::send(&door.links, &name, &asking.caller, &id, &asking.headers, &body).await
                 }
             }
@@ -431,16 +440,20 @@ async fn understand(door: &Arc<Door>, parts: &mut Parts, body: Body, request_id:
 /// Finds out who asks: by ticket, by header, or nobody in particular.
 fn prove(door: &Arc<Door>, asking: &mut Asking, address: &str) -> Result<(), Problem> {
     if asking.params.one("ticket")?.is_some() {
-        let reads = matches!(asking.method, Method::GET | Method::HEAD);
-        let Some((address, ticket)) = hearth_auth::ticket::split(address).filter(|_| reads) else {
-            return Err(Problem::invalid("a ticket opens event streams only").at("ticket"));
+        let streams = asking.method == Method::GET && asking.form() == Form::Events;
+        let Some((address, ticket)) = hearth_auth::ticket::split(address).filter(|_| streams) else {
+            let detail = "a ticket opens event streams only; send GET with Accept: text/event-stream";
+            return Err(Problem::invalid(detail).at("ticket"));
         };
         let opened = door.tickets().open(ticket, &address, door.now_seconds())?;
         if let Some(other) = opened.ends.and_then(|pass| door.passes().remove(&pass)) {
             other.notify_one();
         }
+        let taken_over = Arc::new(Notify::new());
+        door.passes().insert(opened.pass, taken_over.clone());
+        let (pass, expires_seconds) = (opened.pass, opened.expires_seconds);
         asking.caller = opened.caller;
-        asking.ticket = Some(Ticketed { pass: opened.pass, expires_seconds: opened.expires_seconds });
+        asking.ticket = Some(Ticketed { door: door.clone(), pass, expires_seconds, taken_over });
         return Ok(());
     }
     let credential = match asking.headers.get(header::AUTHORIZATION) {
@@ -492,66 +505,9 @@ fn options(address: Option<Address>, headers: &HeaderMap) -> Result<Response, Pr
     Ok(response)
 }
 
-fn root(asking: &Asking) -> Result<Response, Problem> {
-    asking.params.only(&[])?;
-    match asking.form() {
-        Form::Page => Ok(html(page::welcome().into())),
-        Form::Json | Form::Lines | Form::Events => {
-            Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], "Ok").into_response())
-        }
-    }
-}
-
-fn health(door: &Door) -> Response {
-    let stopping = *door.stopping.borrow();
-    let (code, status) = match () {
-        () if stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-        () if !door.engine.read_only().is_empty() => (StatusCode::OK, "read-only"),
-        () => (StatusCode::OK, "serving"),
-    };
-    let body = json!({ "status": status, "version": env!("CARGO_PKG_VERSION") });
-    (code, [JSON], body.to_string()).into_response()
-}
-
-fn metrics(door: &Door, asking: &Asking) -> Result<Response, Problem> {
-    if !door.metrics_open && !door.is_dev() && asking.caller != Caller::Admin {
-        return Err(Denied::Forbidden.into());
-    }
-    let media_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    Ok(([(header::CONTENT_TYPE, media_type)], door.engine.metrics().render()).into_response())
-}
-
-fn file(door: &Door, asking: &Asking, name: &str) -> Result<Response, Problem> {
-    let Some(Asset { bytes, media_type }) = (door.files)(name) else {
-        return Err(Problem::new(Code::NotFound, format!("there is no file {name:?}")));
-    };
-    let tag = format!("\"{:x}\"", crate::writes::hash64(&[&bytes]));
-    let known = asking.header("if-none-match").is_some_and(|known| known.split(',').any(|one| one.trim() == tag));
-    let etag = HeaderValue::try_from(tag).expect("hexadecimal digits are ASCII");
-    let no_cache = HeaderValue::from_static("no-cache");
-    if known {
-        return Ok(
-            (StatusCode::NOT_MODIFIED, [(header::ETAG, etag), (header::CACHE_CONTROL, no_cache)]).into_response()
-        );
-    }
-    let bytes = match bytes {
-        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
-        Cow::Owned(bytes) => bytes.into(),
-    };
-    let mut response = Response::new(Body::from(bytes));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    headers.insert(header::ETAG, etag);
-    headers.insert(header::CACHE_CONTROL, no_cache);
-    if media_type.starts_with("text/html") {
-        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::POLICY));
-    }
-    Ok(response)
-}
-
 async fn ticket(door: &Arc<Door>, asking: &Asking, body: Body) -> Result<Response, Problem> {
     asking.params.only(&[])?;
-    let body = json_body(door, asking, body).await?;
+    let body = body::json_body(door, asking, body).await?;
     let address = match body.as_object().map(|object| (object.get("for"), object.len())) {
         Some((Some(Json::String(address)), 1)) => address,
         _ => return Err(Problem::invalid("{\"for\": address} is expected")),
@@ -566,56 +522,3 @@ async fn ticket(door: &Arc<Door>, asking: &Asking, body: Body) -> Result<Respons
 }
 
 const JSON: (HeaderName, HeaderValue) = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-
-fn html(text: String) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(Form::Page.media_type())),
-        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::POLICY)),
-        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-        (header::VARY, HeaderValue::from_static(read::VARY)),
-    ];
-    (headers, text).into_response()
-}
-
-/// The whole body, up to the limit that has a name.
-async fn body_bytes(door: &Door, body: Body) -> Result<Bytes, Problem> {
-    let limit = door.engine.limits().message_bytes_max;
-    let over = || {
-        let detail = format!("the body is over the limit of {limit} bytes");
-        Problem::over(StatusCode::PAYLOAD_TOO_LARGE, "message_bytes_max", limit as u64, detail)
-    };
-    if axum::body::HttpBody::size_hint(&body).lower() > limit as u64 {
-        return Err(over());
-    }
-    axum::body::to_bytes(body, limit).await.map_err(|error| {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-        while let Some(error) = cause {
-            if error.is::<http_body_util::LengthLimitError>() {
-                return over();
-            }
-            cause = error.source();
-        }
-        Problem::invalid("the body ended before it was complete")
-    })
-}
-
-/// A body that is JSON, whatever harmless type it claims: `curl -d` says it was a form.
-async fn json_body(door: &Door, asking: &Asking, body: Body) -> Result<Json, Problem> {
-    let bytes = checked_bytes(door, asking, body).await?;
-    json::parse(&bytes).map_err(|error| Problem::json("", error))
-}
-
-async fn checked_bytes(door: &Door, asking: &Asking, body: Body) -> Result<Bytes, Problem> {
-    let media_type = asking.header("content-type").unwrap_or("application/json");
-    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_json = essence == "application/json" || essence.ends_with("+json");
-    if !is_json && !["", "text/plain", "application/x-www-form-urlencoded"].contains(&essence.as_str()) {
-        let problem = Problem::invalid(format!("a body of type {essence:?} is not understood; send application/json"));
-        return Err(problem.status(StatusCode::UNSUPPORTED_MEDIA_TYPE).at("Content-Type"));
-    }
-    if asking.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        let problem = Problem::invalid("bodies are taken uncompressed only");
-        return Err(problem.status(StatusCode::UNSUPPORTED_MEDIA_TYPE).at("Content-Encoding"));
-    }
-    body_bytes(door, body).await
-}

@@ -187,7 +187,7 @@ impl From<ReadError> for Problem {
             ReadError::Deadline { .. } => Self::new(Code::DeadlineExceeded, error.to_string()),
             ReadError::ForeignToken => Self::invalid(error.to_string()).at("since"),
             ReadError::TooManyListeners { limit } => {
-                let limit = *limit;
+                let limit = serde_json::json!({ "name": "listeners_per_connection_max", "value": limit });
                 Self::new(Code::ResourceExhausted, error.to_string()).with("limit", limit)
             }
             ReadError::Closed => Self::new(Code::Unavailable, error.to_string()).retry_after_ms(1_000),

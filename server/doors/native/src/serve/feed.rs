@@ -35,7 +35,7 @@ struct Reading {
 }
 
 /// Answers `GET /feed`.
-pub(super) async fn answer(door: &Arc<Door>, asking: Asking, database: Database) -> Result<Response, Problem> {
+pub(super) async fn answer(door: &Arc<Door>, mut asking: Asking, database: Database) -> Result<Response, Problem> {
     asking.params.only(&[&["since", "path", "ticket"]])?;
     let access = database.authorize_feed(&asking.caller)?;
     let path = match asking.params.one("path")? {
@@ -60,7 +60,7 @@ pub(super) async fn answer(door: &Arc<Door>, asking: Asking, database: Database)
         if asking.is_head() {
             return Ok(response(Body::empty()));
         }
-        let life = Life::new(door, &asking);
+        let life = Life::new(door, &mut asking);
         let stream = Stream { life, reading, ready: vec![sse::opening()], ended: false };
         let body = futures_util::stream::unfold(stream, |mut stream| async move {
             let bytes = stream.next().await?;

@@ -12,15 +12,14 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
-use hearth_auth::{Caller, Pass, TokenError};
+use hearth_auth::{Caller, TokenError};
 use hearth_core::Version;
 use hearth_core::query::Query;
 use hearth_engine::{Authorized, Database, Delivery, Opening, Outbox, ReadError, SharedEvent, TargetId, Token};
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::read::{VARY, before};
-use super::{Asking, Door};
+use super::{Asking, Door, Ticketed};
 use crate::json::{self, Parts};
 use crate::problem::{Code, Problem};
 use crate::respond::Form;
@@ -35,8 +34,8 @@ pub(super) struct Life {
     request_id: String,
     ends_at: Option<Instant>,
     next_comment: Instant,
-    /// The ticket that opened the stream, and the signal that another stream has taken it over.
-    pass: Option<(Pass, Arc<Notify>)>,
+    /// The ticket that opened the stream.
+    ticket: Option<Ticketed>,
 }
 
 /// Why a stream stops waiting.
@@ -48,21 +47,16 @@ pub(super) enum Wake {
 }
 
 impl Life {
-    pub(super) fn new(door: &Arc<Door>, asking: &Asking) -> Self {
+    pub(super) fn new(door: &Arc<Door>, asking: &mut Asking) -> Self {
         let ends = [asking.caller.expires_seconds(), asking.ticket.as_ref().map(|ticket| ticket.expires_seconds)];
         let left = ends.into_iter().flatten().min().map(|end| end.saturating_sub(door.now_seconds()));
-        let pass = asking.ticket.as_ref().map(|ticket| {
-            let taken_over = Arc::new(Notify::new());
-            door.passes().insert(ticket.pass, taken_over.clone());
-            (ticket.pass, taken_over)
-        });
         door.engine.metrics().connections.inc();
         Self {
             door: door.clone(),
             request_id: asking.request_id.clone(),
             ends_at: left.map(|left| Instant::now() + Duration::from_secs(left)),
             next_comment: Instant::now() + sse::COMMENT_INTERVAL,
-            pass,
+            ticket: asking.ticket.take(),
         }
     }
 
@@ -75,8 +69,8 @@ impl Life {
             }
         };
         let taken_over = async {
-            match &self.pass {
-                Some((_, taken_over)) => taken_over.notified().await,
+            match &self.ticket {
+                Some(ticket) => ticket.taken_over.notified().await,
                 None => std::future::pending().await,
             }
         };
@@ -103,10 +97,6 @@ impl Life {
 impl Drop for Life {
     fn drop(&mut self) {
         self.door.engine.metrics().connections.dec();
-        if let Some((pass, _)) = self.pass.take() {
-            self.door.passes().remove(&pass);
-            self.door.tickets().closed(pass);
-        }
     }
 }
 
@@ -128,7 +118,7 @@ pub(super) fn response(body: Body) -> Response {
 /// Answers with the result of a query, and with what becomes of it.
 pub(super) async fn answer(
     door: &Arc<Door>,
-    asking: Asking,
+    mut asking: Asking,
     database: Database,
     query: Authorized<Arc<Query>>,
     since: Option<Token>,
@@ -137,7 +127,7 @@ pub(super) async fn answer(
     if asking.is_head() {
         return Ok(response(Body::empty()));
     }
-    let life = Life::new(door, &asking);
+    let life = Life::new(door, &mut asking);
     let outbox = Outbox::new(&door.engine);
     let opening = match database.listen(query.clone(), &outbox, TARGET, since.as_ref()).await {
         // A token of another query is like one of a lost history: start anew.

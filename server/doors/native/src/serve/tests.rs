@@ -504,7 +504,7 @@ async fn pages_follow_each_other_at_one_version() {
     server.check("GET /db/a?limit=200000", "", expect![[r#"
         400
         content-type: application/problem+json
-        {"at":"limit","code":"invalid-argument","detail":"a limit of 200000 documents is over the bound of 100000","limit":100000,"request":"r1","status":400,"title":"Bad Request","type":"about:blank"}"#]]).await;
+        {"at":"limit","code":"invalid-argument","detail":"a limit of 200000 documents is over the bound of 100000","limit":{"name":"result_docs_max","value":100000},"request":"r1","status":400,"title":"Bad Request","type":"about:blank"}"#]]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,8 @@ use hearth_core::{CollectionPath, DocPath, Version};
 use hearth_engine::{CommitError, CommitRequest, Committed, Database, ReadError};
 use serde_json::json;
 
-use super::{Asking, Door, JSON, checked_bytes};
+use super::body::checked_bytes;
+use super::{Asking, Door, JSON};
 use crate::address::{Place, encode_path};
 use crate::json::{self, Context, JsonError, Shape, Written, to_written};
 use crate::poll::{document_tag, precondition};
