@@ -11,13 +11,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hearth_auth::Caller;
 use hearth_core::query::Query;
-use hearth_core::{DatabaseName, Document, Value, Version, size};
-use hearth_engine::{Answer, CommitRequest, SharedEvent, Token};
+use hearth_core::{DatabaseName, Version, size};
+use hearth_engine::{Answer, CommitRequest, Token};
 use serde_json::Value as Json;
 
-use crate::json::{self, Context, JsonError};
+use crate::json::{self, Context, JsonError, Parts, print};
+use crate::params::parse_version;
 use crate::problem::Problem;
-use crate::{query_json, writes};
+use crate::query_json::{self, Asked};
+use crate::writes;
 
 /// What a client says.
 #[derive(Debug)]
@@ -32,9 +34,9 @@ pub(crate) struct ClientMessage {
 /// What a client wants.
 #[derive(Debug)]
 pub(crate) enum Op {
-    Listen { query: Arc<Query>, since: Option<Token> },
+    Listen { asked: Box<Asked>, since: Option<Token> },
     Unlisten,
-    Get { query: Arc<Query>, at: Option<Version> },
+    Get { asked: Box<Asked>, at: Option<Version> },
     Commit(Box<CommitRequest>),
     Auth { token: Secret },
     Ping,
@@ -105,7 +107,9 @@ impl<'a> Members<'a> {
             "auth" => &["token"],
             other => return Err(Problem::invalid(format!("{other:?} is not an op of hearth.v1")).at("/op")),
         };
-        if let Some(unknown) = self.members.keys().find(|name| !["id", "op"].contains(&name.as_str()) && !allowed.contains(&name.as_str())) {
+        if let Some(unknown) =
+            self.members.keys().find(|name| !["id", "op"].contains(&name.as_str()) && !allowed.contains(&name.as_str()))
+        {
             let problem = Problem::invalid(format!("{unknown:?} is not a member of a message with op {op:?}"));
             return Err(problem.at(JsonError::new("").within(unknown).pointer));
         }
@@ -114,9 +118,9 @@ impl<'a> Members<'a> {
             return Err(Problem::invalid(rule).at("/id"));
         }
         Ok(match op {
-            "listen" => Op::Listen { query: self.query()?, since: self.since()? },
+            "listen" => Op::Listen { asked: self.asked()?, since: self.since()? },
             "unlisten" => Op::Unlisten,
-            "get" => Op::Get { query: self.query()?, at: self.at()? },
+            "get" => Op::Get { asked: self.asked()?, at: self.at()? },
             "commit" => Op::Commit(Box::new(self.commit()?)),
             "auth" => Op::Auth { token: Secret(self.needed("token")?.into()) },
             _ => Op::Ping,
@@ -139,11 +143,12 @@ impl<'a> Members<'a> {
     }
 
     fn needed(&self, name: &str) -> Result<&'a str, Problem> {
-        self.text(name)?.ok_or_else(|| Problem::invalid(format!("the member {name:?} is missing")).at(format!("/{name}")))
+        self.text(name)?
+            .ok_or_else(|| Problem::invalid(format!("the member {name:?} is missing")).at(format!("/{name}")))
     }
 
-    fn query(&self) -> Result<Arc<Query>, Problem> {
-        query_json::parse(self.needed("path")?, self.member("query"), self.context).map(Arc::new)
+    fn asked(&self) -> Result<Box<Asked>, Problem> {
+        query_json::parse(self.needed("path")?, self.member("query"), self.context).map(Box::new)
     }
 
     fn since(&self) -> Result<Option<Token>, Problem> {
@@ -152,7 +157,9 @@ impl<'a> Members<'a> {
     }
 
     fn at(&self) -> Result<Option<Version>, Problem> {
-        self.text("at")?.map(|text| version(text).map_err(|problem| problem.at("/at"))).transpose()
+        let Some(text) = self.text("at")? else { return Ok(None) };
+        let version = parse_version(text);
+        version.map(Some).ok_or_else(|| Problem::invalid(format!("{text:?} is not a version")).at("/at"))
     }
 
     fn commit(&self) -> Result<CommitRequest, Problem> {
@@ -169,13 +176,6 @@ pub(crate) fn snapshot(id: u64, members: &[u8]) -> Bytes {
     out.push(b',');
     out.extend_from_slice(members);
     finish(out)
-}
-
-/// The members of an event: what is the same for all who hear it.
-pub(crate) fn event_members(event: &SharedEvent, database: &DatabaseName) -> Bytes {
-    let mut out = Vec::new();
-    json::write_event(&mut out, event, &Context::new(database));
-    out.into()
 }
 
 /// A commit is durable. `results` is the JSON array of what each write did.
@@ -242,44 +242,22 @@ fn finish(mut out: Vec<u8>) -> Bytes {
     out.into()
 }
 
-/// An answer with all its documents, encoded part by part as it leaves.
+/// An answer that nobody was told yet.
 #[derive(Debug)]
 pub(crate) struct Rows {
     query: Arc<Query>,
     database: DatabaseName,
     answer: Answer,
-    shape: Shape,
-    /// How many documents have left, and in how many parts.
-    left: usize,
-    parts: usize,
-    /// What the documents that have not left take up, about.
-    bytes: usize,
-}
-
-/// What an answer is told as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    /// The first event of a listener, or a reset.
-    Event { reset: bool },
-    /// The result of a read.
-    Result,
 }
 
 impl Rows {
-    /// Most documents of one part.
-    pub(crate) const PART_DOCS_MAX: usize = 1_000;
-    /// A part ends with the document that takes it over so many bytes, as document sizes are counted.
-    pub(crate) const PART_BYTES_MAX: usize = 256 << 10;
-
-    /// An answer to a query, to be told as a read's result.
     pub(crate) fn new(query: Arc<Query>, answer: Answer, database: DatabaseName) -> Self {
-        let bytes = answer.docs.iter().map(|doc| size::document_bytes(&doc.path, &doc.fields)).sum();
-        Self { query, database, answer, shape: Shape::Result, left: 0, parts: 0, bytes }
+        Self { query, database, answer }
     }
 
-    /// The same, to be told as an event: everything was added.
-    pub(crate) fn as_event(self, reset: bool) -> Self {
-        Self { shape: Shape::Event { reset }, ..self }
+    /// The query that this answers.
+    pub(crate) fn query(&self) -> &Arc<Query> {
+        &self.query
     }
 
     /// The version of the answer.
@@ -287,74 +265,96 @@ impl Rows {
         self.answer.version
     }
 
-    /// What the rest takes up, about.
+    /// To be told as the first event of a listener, or as a reset: everything was added.
+    pub(crate) fn into_event(self, id: u64, reset: bool) -> Telling {
+        let bytes = self.bytes();
+        let Self { query, database, answer } = self;
+        Telling { id, bytes, shape: Shape::Event(Parts::new(query, database, answer, reset)) }
+    }
+
+    /// To be told as the result of a read.
+    pub(crate) fn into_result(self, id: u64) -> Telling {
+        Telling { id, bytes: self.bytes(), shape: Shape::Result { rows: self, told: 0, parts: 0 } }
+    }
+
+    fn bytes(&self) -> usize {
+        self.answer.docs.iter().map(|doc| size::document_bytes(&doc.path, &doc.fields)).sum()
+    }
+}
+
+/// An answer on its way, encoded part by part as it leaves.
+pub(crate) struct Telling {
+    id: u64,
+    bytes: usize,
+    shape: Shape,
+}
+
+enum Shape {
+    Event(Parts),
+    Result { rows: Rows, told: usize, parts: usize },
+}
+
+impl fmt::Debug for Telling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telling").field("id", &self.id).field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+impl Telling {
+    /// Most documents of one part of a result.
+    const PART_DOCS_MAX: usize = 1_000;
+    /// A part of a result ends with the document that takes it over so many bytes, as document sizes are counted.
+    const PART_BYTES_MAX: usize = 1 << 20;
+
+    /// What the answer takes up, about.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The next message of the answer, under `id`, and what is left to say. There is at least one.
-    pub(crate) fn next_part(mut self, id: u64) -> (Bytes, Option<Self>) {
-        let (start, end, bytes) = self.reach();
-        let last = end == self.answer.docs.len();
-        self.parts += 1;
-        let mut out = Vec::with_capacity(bytes + bytes / 2 + 256);
-        head(&mut out, id, if self.shape == Shape::Result { "result" } else { "snapshot" });
-        print(&mut out, format_args!(",\"version\":\"{}\"", self.answer.version));
-        if last {
-            print(&mut out, format_args!(",\"token\":\"{}\"", self.answer.token));
+    /// The next message, and whether it is the last.
+    pub(crate) fn next_part(&mut self) -> (Bytes, bool) {
+        match &mut self.shape {
+            Shape::Event(parts) => match parts.next() {
+                Some(part) => (snapshot(self.id, &part.members), part.last),
+                None => (Bytes::new(), true),
+            },
+            Shape::Result { rows, told, parts } => result_part(self.id, rows, told, parts),
         }
-        if let Shape::Event { reset } = self.shape {
-            print(&mut out, format_args!(",\"reset\":{reset}"));
-        }
-        if let Some(aggregates) = &self.answer.aggregates {
-            out.extend_from_slice(b",\"aggregates\":");
-            json::write_aggregates(&mut out, &self.query, aggregates, &Context::new(&self.database));
-            return (finish(out), None);
-        }
-        let size = self.answer.docs.len();
-        match (self.shape, last) {
-            (_, false) => print(&mut out, format_args!(",\"part\":{},\"more\":true", self.parts)),
-            (Shape::Event { .. }, true) if self.parts == 1 => print(&mut out, format_args!(",\"size\":{size}")),
-            (Shape::Event { .. }, true) => print(&mut out, format_args!(",\"size\":{size},\"part\":{}", self.parts)),
-            // Without a part: there `more` says that a limit cut something off.
-            (Shape::Result, true) => print(&mut out, format_args!(",\"size\":{size},\"more\":{}", self.answer.more)),
-        }
-        self.write_docs(&mut out, start, end);
-        self.left = end;
-        self.bytes -= bytes;
-        (finish(out), (!last).then_some(self))
     }
+}
 
-    /// Which documents the next part holds, and what they take up.
-    fn reach(&self) -> (usize, usize, usize) {
-        let mut bytes = 0;
-        let mut end = self.left;
-        for doc in self.answer.docs[self.left..].iter().take(Self::PART_DOCS_MAX) {
-            bytes += size::document_bytes(&doc.path, &doc.fields);
-            end += 1;
-            if bytes >= Self::PART_BYTES_MAX {
-                break;
-            }
-        }
-        (self.left, end, bytes)
+fn result_part(id: u64, rows: &Rows, told: &mut usize, parts: &mut usize) -> (Bytes, bool) {
+    let Rows { query, database, answer } = rows;
+    let (docs, mut bytes) = (&answer.docs, 0);
+    let in_part = docs[*told..].iter().take(Telling::PART_DOCS_MAX).take_while(|doc| {
+        let fits = bytes < Telling::PART_BYTES_MAX;
+        bytes += size::document_bytes(&doc.path, &doc.fields);
+        fits
+    });
+    let end = *told + in_part.count();
+    let last = end == docs.len();
+    *parts += 1;
+    let context = Context::new(database);
+    let mut out = Vec::with_capacity(bytes + 256);
+    head(&mut out, id, "result");
+    print(&mut out, format_args!(",\"version\":\"{}\"", answer.version));
+    if last {
+        print(&mut out, format_args!(",\"token\":\"{}\"", answer.token));
     }
-
-    fn write_docs(&self, out: &mut Vec<u8>, start: usize, end: usize) {
-        let context = Context::new(&self.database);
-        let event = self.shape != Shape::Result;
-        out.extend_from_slice(if event { b",\"changes\":[" } else { b",\"docs\":[" });
-        for (at, doc) in self.answer.docs[start..end].iter().enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            if event {
-                out.extend_from_slice(b"{\"type\":\"added\",\"doc\":");
-            }
-            json::write_document(out, doc, &self.query.project(doc), &context);
-            if event {
-                print(out, format_args!(",\"from\":-1,\"to\":{}}}", start + at));
-            }
-        }
-        out.push(b']');
+    if let Some(values) = &answer.aggregates {
+        out.extend_from_slice(b",\"aggregates\":");
+        json::write_aggregates(&mut out, query, values, &context);
+        return (finish(out), true);
     }
+    out.extend_from_slice(b",\"docs\":[");
+    json::separated(&mut out, &docs[*told..end], |out, doc| {
+        json::write_document(out, doc, &query.project(doc), &context);
+    });
+    match last {
+        false => print(&mut out, format_args!("],\"part\":{parts},\"more\":true")),
+        // Without a part: there `more` says that a limit cut something off.
+        true => print(&mut out, format_args!("],\"size\":{},\"more\":{}", docs.len(), answer.more)),
+    }
+    *told = end;
+    (finish(out), last)
 }

@@ -6,20 +6,21 @@ mod ids;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hearth_auth::{Caller, TokenError};
-use hearth_core::query::Query;
+use hearth_auth::Caller;
 use hearth_core::Version;
+use hearth_core::query::Query;
 use hearth_engine::{CommitRequest, Token};
 use serde_json::json;
 
-use crate::frame::{self, ClientMessage, FrameError, Op, Rows, Secret};
+use crate::frame::{self, ClientMessage, FrameError, Op, Rows, Secret, Telling};
 use crate::problem::{Code, Problem};
+use crate::query_json::Asked;
+use crate::status::unauthenticated;
 use ids::{IdRefusal, Ids};
 
 /// The time, told with every input.
@@ -97,7 +98,23 @@ pub(crate) enum Opening {
     /// The whole result. `reset` where a token was given that leads nowhere.
     Whole { rows: Rows, reset: bool },
     /// What changed since: the members of a `snapshot` message.
-    Since { version: Version, members: Bytes },
+    Since { query: Arc<Query>, version: Version, members: Bytes },
+}
+
+impl Opening {
+    fn query(&self) -> &Arc<Query> {
+        match self {
+            Self::Whole { rows, .. } => rows.query(),
+            Self::Since { query, .. } => query,
+        }
+    }
+
+    fn version(&self) -> Version {
+        match self {
+            Self::Whole { rows, .. } => rows.version(),
+            Self::Since { version, .. } => *version,
+        }
+    }
 }
 
 /// What a session wants of its shell. Asks are to be begun in their order; each but `Unlisten` gets one reply.
@@ -116,30 +133,56 @@ pub(crate) enum Output {
 /// Something for the engine to do, with the authority in force.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    Listen { id: u64, caller: Caller, query: Arc<Query>, since: Option<Token> },
-    CatchUp { id: u64 },
-    Unlisten { id: u64 },
+    Listen {
+        id: u64,
+        caller: Caller,
+        asked: Box<Asked>,
+        since: Option<Token>,
+    },
+    CatchUp {
+        id: u64,
+        query: Arc<Query>,
+    },
+    Unlisten {
+        id: u64,
+    },
     /// Whether this caller, too, may hear what a listener hears.
-    Recheck { id: u64, caller: Caller, query: Arc<Query> },
-    Get { id: u64, caller: Caller, query: Arc<Query>, at: Option<Version> },
-    Commit { id: u64, caller: Caller, commit: Box<CommitRequest> },
-    Auth { id: u64, token: Secret },
+    Recheck {
+        id: u64,
+        caller: Caller,
+        query: Arc<Query>,
+    },
+    Get {
+        id: u64,
+        caller: Caller,
+        asked: Box<Asked>,
+        at: Option<Version>,
+    },
+    Commit {
+        id: u64,
+        caller: Caller,
+        commit: Box<CommitRequest>,
+    },
+    Auth {
+        id: u64,
+        token: Secret,
+    },
 }
 
 /// Why a connection ends, as the client hears it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Close {
     /// A close code of `docs/links.md`.
     pub(crate) code: u16,
     /// For people; at most 123 bytes, which is what a close frame holds.
-    pub(crate) reason: Cow<'static, str>,
+    pub(crate) reason: &'static str,
 }
 
 impl Close {
-    /// The client asked for it.
-    pub(crate) const ASKED: u16 = 1000;
     /// Binary frames are not spoken here.
     pub(crate) const BINARY: u16 = 1003;
+    /// Text frames hold UTF-8.
+    pub(crate) const NOT_TEXT: u16 = 1007;
     /// The client does what cannot be answered.
     pub(crate) const REFUSED: u16 = 1008;
     /// A message was too big.
@@ -153,7 +196,21 @@ impl Close {
 
     /// An end with a reason.
     pub(crate) const fn new(code: u16, reason: &'static str) -> Self {
-        Self { code, reason: Cow::Borrowed(reason) }
+        Self { code, reason }
+    }
+
+    /// As links over HTTP tell it.
+    pub(crate) fn to_json(self) -> serde_json::Value {
+        json!({ "code": self.code, "reason": self.reason })
+    }
+
+    /// The end of a connection that has this problem.
+    pub(crate) fn of(problem: &Problem) -> Self {
+        match problem.code {
+            Code::Unauthenticated => Self::new(Self::TOKEN, "the token was refused"),
+            Code::Unavailable | Code::ResourceExhausted => Self::new(Self::LATER, "not now"),
+            _ => Self::new(Self::REFUSED, "refused"),
+        }
     }
 }
 
@@ -198,8 +255,11 @@ struct UnderWay {
 
 #[derive(Debug)]
 struct Listener {
-    query: Arc<Query>,
+    /// Known once it was opened.
+    query: Option<Arc<Query>>,
     state: State,
+    /// Whether another token came since the engine was asked to open it.
+    recheck: bool,
     /// The version that the client was told last.
     told: Version,
     /// When its message came, among all messages.
@@ -250,11 +310,24 @@ enum Queued {
     Message(Bytes),
     /// Leaves only while the listener is there.
     Event(u64, Bytes),
-    /// A large answer, encoded part by part as it leaves.
-    Rows { id: u64, listened: bool, rows: Rows },
+    /// A whole answer; the first of a listener leaves only while that is there.
+    Telling {
+        listener: Option<u64>,
+        telling: Telling,
+    },
     Ping,
     Ask(Ask),
     Close(Close),
+}
+
+impl Queued {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Message(message) | Self::Event(_, message) => message.len(),
+            Self::Telling { telling, .. } => telling.bytes(),
+            Self::Ping | Self::Ask(_) | Self::Close(_) => 0,
+        }
+    }
 }
 
 impl Session {
@@ -293,6 +366,11 @@ impl Session {
         &self.caller
     }
 
+    /// Whether the connection ends: nothing that comes is looked at any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Whether messages of the client are to be left unread for now.
     pub(crate) fn is_full(&self) -> bool {
         self.under_way.len() >= self.limits.messages_max
@@ -308,7 +386,9 @@ impl Session {
     /// When the next tick is due, from `now` on.
     pub(crate) fn tick_after(&self, now: Now) -> Duration {
         let silence = match self.liveness {
-            Liveness::Pings => (self.pinged_at.unwrap_or(self.heard_at) + Self::SILENCE_MAX).saturating_sub(now.elapsed),
+            Liveness::Pings => {
+                (self.pinged_at.unwrap_or(self.heard_at) + Self::SILENCE_MAX).saturating_sub(now.elapsed)
+            }
             Liveness::Link => Self::SILENCE_MAX,
         };
         let authority = self.caller.expires_seconds().map(|end| {
@@ -342,7 +422,7 @@ impl Session {
             Input::Events { version, events } => self.events(version, events),
             Input::Lagged(id) => self.lagged(id),
             Input::Passed(version) => self.passed(version),
-            Input::Closing => self.end(None, Close::new(Close::RESTART, "restart")),
+            Input::Closing => self.restart(),
             Input::Tick => self.mind_silence(now),
         }
         self.carry_out();
@@ -355,26 +435,18 @@ impl Session {
                 // Room in the queue may be what a read waited for.
                 self.carry_out();
             }
-            match self.queue.pop_front()? {
-                Queued::Message(message) => {
-                    self.queue_bytes -= message.len();
-                    return Some(Output::Send(message));
-                }
-                Queued::Event(id, message) => {
-                    self.queue_bytes -= message.len();
-                    if self.listeners.contains_key(&id) {
-                        return Some(Output::Send(message));
-                    }
-                }
-                Queued::Rows { id, listened, mut rows } => {
-                    self.queue_bytes -= rows.bytes();
-                    if listened && !self.listeners.contains_key(&id) {
-                        continue;
-                    }
-                    let (part, rest) = rows.next_part(id);
-                    if let Some(rest) = rest {
-                        self.queue_bytes += rest.bytes();
-                        self.queue.push_front(Queued::Rows { id, listened, rows: rest });
+            let queued = self.queue.pop_front()?;
+            self.queue_bytes -= queued.bytes();
+            match queued {
+                Queued::Message(message) => return Some(Output::Send(message)),
+                Queued::Event(id, message) if self.listeners.contains_key(&id) => return Some(Output::Send(message)),
+                Queued::Event(..) => {}
+                Queued::Telling { listener: Some(id), .. } if !self.listeners.contains_key(&id) => {}
+                Queued::Telling { listener, mut telling } => {
+                    let (part, last) = telling.next_part();
+                    if !last {
+                        self.queue_bytes += telling.bytes();
+                        self.queue.push_front(Queued::Telling { listener, telling });
                     }
                     return Some(Output::Send(part));
                 }
@@ -393,15 +465,15 @@ impl Session {
             Op::Ping => return self.send(frame::pong()),
             // Even while a token is being verified: there is nothing in an unlisten that authority could change.
             Op::Unlisten => return self.forget(message.id),
-            Op::Listen { query, .. } => {
+            Op::Listen { .. } => {
                 if !self.claim(message.id) {
                     return;
                 }
                 if self.listeners.len() + self.leaving.len() >= self.limits.listeners_max {
                     return self.send(frame::problem(message.id, &too_many_listeners(self.limits.listeners_max)));
                 }
-                let (query, state, serial) = (query.clone(), State::Waiting, self.messages);
-                self.listeners.insert(message.id, Listener { query, state, told: Version::ZERO, serial });
+                let (query, state, told, serial) = (None, State::Waiting, Version::ZERO, self.messages);
+                self.listeners.insert(message.id, Listener { query, state, recheck: false, told, serial });
             }
             Op::Get { .. } | Op::Commit(_) | Op::Auth { .. } => {
                 if !self.claim(message.id) {
@@ -421,8 +493,12 @@ impl Session {
             Ok(()) => true,
             Err(refusal) => {
                 let problem = match refusal {
-                    IdRefusal::Used => Problem::invalid(format!("the id {id} was used before on this connection")).at("/id"),
-                    IdRefusal::Scattered => Problem::invalid("the ids of this connection are too scattered; count upwards").at("/id"),
+                    IdRefusal::Used => {
+                        Problem::invalid(format!("the id {id} was used before on this connection")).at("/id")
+                    }
+                    IdRefusal::Scattered => {
+                        Problem::invalid("the ids of this connection are too scattered; count upwards").at("/id")
+                    }
                 };
                 self.end(Some(&problem), Close::new(Close::REFUSED, "an id was used twice"));
                 false
@@ -453,16 +529,16 @@ impl Session {
             let Some(ClientMessage { id, op, .. }) = self.waiting.pop_front() else { return };
             let caller = self.caller.clone();
             match op {
-                Op::Listen { query, since } => {
+                Op::Listen { asked, since } => {
                     if let Some(listener) = self.listeners.get_mut(&id) {
                         listener.state = State::Opening(Early::default());
                     }
                     self.reads_running += 1;
-                    self.ask(Ask::Listen { id, caller, query, since });
+                    self.ask(Ask::Listen { id, caller, asked, since });
                 }
-                Op::Get { query, at } => {
+                Op::Get { asked, at } => {
                     self.reads_running += 1;
-                    self.ask(Ask::Get { id, caller, query, at });
+                    self.ask(Ask::Get { id, caller, asked, at });
                 }
                 Op::Commit(commit) => self.ask(Ask::Commit { id, caller, commit }),
                 Op::Auth { token } => {
@@ -517,17 +593,21 @@ impl Session {
             State::CatchingUp(early) => (true, early),
             State::Waiting | State::Current => unreachable!("a reply comes only to what was asked"),
         };
-        let version = match &opening {
-            Opening::Whole { rows, .. } => rows.version(),
-            Opening::Since { version, .. } => *version,
-        };
+        let (query, version) = (opening.query().clone(), opening.version());
+        listener.query = Some(query.clone());
+        if std::mem::take(&mut listener.recheck) {
+            // Before the snapshot: if the listener ends, that is not sent either.
+            let caller = self.caller.clone();
+            self.push(Queued::Ask(Ask::Recheck { id, caller, query }));
+        }
+        let Some(listener) = self.listeners.get_mut(&id) else { return };
         // A listener that caught up with nothing has been told all of it.
         if !again || version > listener.told {
             listener.told = version;
             match opening {
                 Opening::Whole { rows, reset } => {
-                    let rows = rows.as_event(again || reset);
-                    self.push(Queued::Rows { id, listened: true, rows });
+                    let telling = rows.into_event(id, again || reset);
+                    self.push(Queued::Telling { listener: Some(id), telling });
                 }
                 Opening::Since { members, .. } => self.push(Queued::Event(id, frame::snapshot(id, &members))),
             }
@@ -561,7 +641,7 @@ impl Session {
         self.reads_running = self.reads_running.saturating_sub(1);
         self.finish(id);
         match rows {
-            Ok(rows) => self.push(Queued::Rows { id, listened: false, rows: rows.as_result() }),
+            Ok(rows) => self.push(Queued::Telling { listener: None, telling: rows.into_result(id) }),
             Err(problem) => self.send(frame::problem(id, &problem)),
         }
     }
@@ -624,9 +704,7 @@ impl Session {
         match caller {
             Err(problem) => {
                 self.send(frame::problem(id, &problem));
-                let temporary = Close::new(Close::LATER, "the token cannot be verified now");
-                let refused = Close::new(Close::TOKEN, "the token was refused");
-                self.close(if is_temporary(&problem) { temporary } else { refused });
+                self.close(Close::of(&problem));
             }
             Ok(caller) => {
                 self.caller = caller;
@@ -637,8 +715,14 @@ impl Session {
                     return;
                 }
                 // What was allowed to one need not be to another, nor to the same with new claims.
-                let heard = self.listeners.iter().filter(|(_, listener)| !matches!(listener.state, State::Waiting));
-                let rechecks: Vec<_> = heard.map(|(id, listener)| (*id, listener.query.clone())).collect();
+                let mut rechecks = Vec::new();
+                for (id, listener) in &mut self.listeners {
+                    match (&listener.state, &listener.query) {
+                        (State::Waiting, _) => {}
+                        (State::Opening(_), _) | (_, None) => listener.recheck = true,
+                        (State::CatchingUp(_) | State::Current, Some(query)) => rechecks.push((*id, query.clone())),
+                    }
+                }
                 for (id, query) in rechecks {
                     self.ask(Ask::Recheck { id, caller: self.caller.clone(), query });
                 }
@@ -687,9 +771,11 @@ impl Session {
         match &mut listener.state {
             State::Opening(early) | State::CatchingUp(early) => early.lagged = true,
             State::Current => {
-                listener.state = State::CatchingUp(Early::default());
-                self.reads_running += 1;
-                self.ask(Ask::CatchUp { id });
+                if let Some(query) = listener.query.clone() {
+                    listener.state = State::CatchingUp(Early::default());
+                    self.reads_running += 1;
+                    self.ask(Ask::CatchUp { id, query });
+                }
             }
             State::Waiting => {}
         }
@@ -705,7 +791,8 @@ impl Session {
     fn mind_authority(&mut self, now: Now) {
         let Some(end) = self.caller.expires_seconds().filter(|_| !self.closed) else { return };
         if self.caller.is_expired(now.seconds) {
-            self.end(Some(&Problem::from(TokenError::Expired)), Close::new(Close::TOKEN, "the token has expired"));
+            let problem = unauthenticated("invalid_token", "the token has expired");
+            self.end(Some(&problem), Close::new(Close::TOKEN, "the token has expired"));
         } else if !self.warned && now.seconds + Self::EXPIRING_SECONDS >= end {
             self.warned = true;
             self.send(frame::expiring(end));
@@ -740,11 +827,7 @@ impl Session {
     }
 
     fn push(&mut self, queued: Queued) {
-        self.queue_bytes += match &queued {
-            Queued::Message(message) | Queued::Event(_, message) => message.len(),
-            Queued::Rows { rows, .. } => rows.bytes(),
-            Queued::Ping | Queued::Ask(_) | Queued::Close(_) => 0,
-        };
+        self.queue_bytes += queued.bytes();
         self.queue.push_back(queued);
     }
 
@@ -756,6 +839,13 @@ impl Session {
             self.send(frame::problem(0, problem));
         }
         self.close(close);
+    }
+
+    /// Ends the connection since the server stops. Answers still leave; listeners take up where they were.
+    fn restart(&mut self) {
+        self.queue.retain(|queued| matches!(queued, Queued::Message(_)));
+        self.queue_bytes = self.queue.iter().map(Queued::bytes).sum();
+        self.close(Close::new(Close::RESTART, "restart"));
     }
 
     /// Ends the connection after what is on its way.
