@@ -283,12 +283,12 @@ enum State {
 #[derive(Debug, Default)]
 struct Early {
     events: Vec<(Version, Bytes)>,
-    /// Something was dropped, so that it has to catch up afterwards.
+    /// The engine dropped something, so that it has to catch up afterwards.
     lagged: bool,
 }
 
 impl Early {
-    /// Most events that are kept; with more, the listener catches up instead.
+    /// Most events that are kept. The engine holds events back until it has answered, so a few are the most there are.
     const EVENTS_MAX: usize = 256;
 }
 
@@ -422,7 +422,7 @@ impl Session {
             Input::Events { version, events } => self.events(version, events),
             Input::Lagged(id) => self.lagged(id),
             Input::Passed(version) => self.passed(version),
-            Input::Closing => self.restart(),
+            Input::Closing => self.end(None, Close::new(Close::RESTART, "restart")),
             Input::Tick => self.mind_silence(now),
         }
         self.carry_out();
@@ -742,13 +742,11 @@ impl Session {
         for (id, members) in events {
             match self.listeners.get_mut(&id).map(|listener| &mut listener.state) {
                 Some(State::Opening(early) | State::CatchingUp(early)) => {
+                    // The engine thinks these told, so none may be dropped.
                     if early.events.len() >= Early::EVENTS_MAX {
-                        early.lagged = true;
+                        return self.end(None, Close::new(Close::LATER, "overloaded"));
                     }
-                    // Behind a gap nothing can be told.
-                    if !early.lagged {
-                        early.events.push((version, members));
-                    }
+                    early.events.push((version, members));
                 }
                 Some(State::Current) => self.event(id, version, &members),
                 Some(State::Waiting) | None => {}
@@ -791,6 +789,8 @@ impl Session {
     fn mind_authority(&mut self, now: Now) {
         let Some(end) = self.caller.expires_seconds().filter(|_| !self.closed) else { return };
         if self.caller.is_expired(now.seconds) {
+            // Without authority nothing leaves, whatever it is.
+            self.queue.clear();
             let problem = unauthenticated("invalid_token", "the token has expired");
             self.end(Some(&problem), Close::new(Close::TOKEN, "the token has expired"));
         } else if !self.warned && now.seconds + Self::EXPIRING_SECONDS >= end {
@@ -831,21 +831,15 @@ impl Session {
         self.queue.push_back(queued);
     }
 
-    /// Ends the connection now: what has not left yet never will.
+    /// Ends the connection now. Answers still leave, lest what was done be asked for again; listeners take up where
+    /// they were.
     fn end(&mut self, problem: Option<&Problem>, close: Close) {
-        self.queue.clear();
-        self.queue_bytes = 0;
+        self.queue.retain(|queued| matches!(queued, Queued::Message(_)));
+        self.queue_bytes = self.queue.iter().map(Queued::bytes).sum();
         if let Some(problem) = problem {
             self.send(frame::problem(0, problem));
         }
         self.close(close);
-    }
-
-    /// Ends the connection since the server stops. Answers still leave; listeners take up where they were.
-    fn restart(&mut self) {
-        self.queue.retain(|queued| matches!(queued, Queued::Message(_)));
-        self.queue_bytes = self.queue.iter().map(Queued::bytes).sum();
-        self.close(Close::new(Close::RESTART, "restart"));
     }
 
     /// Ends the connection after what is on its way.

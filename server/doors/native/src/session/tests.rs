@@ -205,14 +205,21 @@ fn what_comes_before_the_first_snapshot_waits_for_it_and_what_that_holds_is_not_
 }
 
 #[test]
-fn a_listener_that_is_flooded_before_its_first_snapshot_catches_up_after_it() {
+fn a_connection_that_is_flooded_before_a_first_snapshot_ends_and_resumes() {
     let mut rig = Rig::new();
     rig.listen(1).skip();
-    (10..10 + Early::EVENTS_MAX as u64 + 5).for_each(|version| {
+    (10..11 + Early::EVENTS_MAX as u64).for_each(|version| {
         rig.events(version, &[1]);
     });
-    rig.opened(1, 300).check(expect!["snapshot 1 @300 1 changes; ask catch up 1"]);
-    rig.caught_up(1, 400).check(expect!["snapshot 1 @400"]);
+    rig.check(expect!["close 1013 overloaded"]);
+}
+
+#[test]
+fn a_listener_that_lags_while_it_opens_catches_up_afterwards() {
+    let mut rig = Rig::new();
+    rig.listen(1).skip().events(6, &[1]).tell(Input::Lagged(1)).check(expect![""]);
+    rig.opened(1, 5).check(expect!["snapshot 1 @5 1 changes; snapshot 1 @6; ask catch up 1"]);
+    rig.caught_up(1, 9).check(expect!["snapshot 1 @9"]);
 }
 
 #[test]
