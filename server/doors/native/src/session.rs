@@ -237,6 +237,8 @@ pub(crate) struct Session {
     under_way: BTreeMap<u64, UnderWay>,
     under_way_bytes: usize,
     reads_running: usize,
+    /// Commits that the engine has not answered; reads that came after them wait, so that they see them.
+    commits_running: usize,
     listeners: BTreeMap<u64, Listener>,
     /// Listeners that were ended while the engine was opening them: they are taken away when it has.
     leaving: BTreeSet<u64>,
@@ -353,6 +355,7 @@ impl Session {
             under_way: BTreeMap::new(),
             under_way_bytes: 0,
             reads_running: 0,
+            commits_running: 0,
             listeners: BTreeMap::new(),
             leaving: BTreeSet::new(),
             held: Vec::new(),
@@ -521,9 +524,10 @@ impl Session {
     fn carry_out(&mut self) {
         while !self.closed && self.proving.is_none() {
             let full = self.reads_running >= self.limits.reads_max || self.queue_bytes >= self.limits.queue_bytes_max;
+            let early = self.commits_running > 0;
             match self.waiting.front() {
                 None => return,
-                Some(ClientMessage { op: Op::Listen { .. } | Op::Get { .. }, .. }) if full => return,
+                Some(ClientMessage { op: Op::Listen { .. } | Op::Get { .. }, .. }) if full || early => return,
                 Some(_) => {}
             }
             let Some(ClientMessage { id, op, .. }) = self.waiting.pop_front() else { return };
@@ -540,7 +544,10 @@ impl Session {
                     self.reads_running += 1;
                     self.ask(Ask::Get { id, caller, asked, at });
                 }
-                Op::Commit(commit) => self.ask(Ask::Commit { id, caller, commit }),
+                Op::Commit(commit) => {
+                    self.commits_running += 1;
+                    self.ask(Ask::Commit { id, caller, commit });
+                }
                 Op::Auth { token } => {
                     self.proving = Some(id);
                     self.ask(Ask::Auth { id, token });
@@ -647,6 +654,7 @@ impl Session {
     }
 
     fn committed(&mut self, id: u64, outcome: Result<(Version, Bytes), Problem>) {
+        self.commits_running = self.commits_running.saturating_sub(1);
         match outcome {
             Ok((version, results)) => {
                 let serial = self.under_way.get(&id).map_or(self.messages, |message| message.serial);

@@ -272,7 +272,7 @@ fn the_answer_to_a_commit_waits_for_listeners_that_are_behind_but_for_each_only_
 fn a_commit_does_not_wait_for_listeners_that_were_asked_for_after_it() {
     let mut rig = Rig::new();
     rig.commit(1).listen(2).skip();
-    rig.committed(1, 6).passed(6).check(expect!["committed 1 @6"]);
+    rig.committed(1, 6).passed(6).check(expect!["ask listen 2; committed 1 @6"]);
 }
 
 #[test]
@@ -288,7 +288,15 @@ fn what_follows_an_auth_waits_for_it_and_what_came_before_does_not() {
     let mut rig = Rig::new();
     rig.commit(1).auth(2).commit(3).get(4).say(0, Op::Ping);
     rig.check(expect!["ask commit 1; ask auth 2; pong 0"]);
-    rig.authed(2, user("ada", Some(9_000))).check(expect!["authed 2; ask commit 3 as ada; ask get 4 as ada"]);
+    rig.authed(2, user("ada", Some(9_000))).check(expect!["authed 2; ask commit 3 as ada"]);
+}
+
+#[test]
+fn a_read_waits_for_the_commits_before_it_and_a_commit_for_no_read_that_runs() {
+    let mut rig = Rig::new();
+    rig.get(1).commit(2).commit(3).get(4).commit(5).check(expect!["ask get 1; ask commit 2; ask commit 3"]);
+    rig.committed(3, 7).check(expect![""]);
+    rig.committed(2, 6).check(expect!["ask get 4; ask commit 5"]);
 }
 
 #[test]
@@ -433,8 +441,8 @@ fn a_listener_that_lagged_is_caught_up_by_a_difference_or_a_reset() {
 #[test]
 fn a_server_that_stops_still_answers_and_leaves_listeners_to_resume() {
     let mut rig = Rig::new();
-    rig.commit(1).listen(2).skip().opened(2, 5).committed(1, 6).passed(6).events(7, &[2]);
-    rig.tell(Input::Closing).check(expect!["committed 1 @6; close 1012 restart"]);
+    rig.listen(1).commit(2).skip().opened(1, 5).committed(2, 6).passed(6).events(7, &[1]);
+    rig.tell(Input::Closing).check(expect!["committed 2 @6; close 1012 restart"]);
     assert_eq!(rig.session.queue_bytes, 0);
 }
 
@@ -700,10 +708,11 @@ proptest! {
         run.drain(10_000);
         let session = &run.rig.session;
         prop_assert!(session.under_way.is_empty() && session.held.is_empty() && session.leaving.is_empty());
-        prop_assert_eq!((session.reads_running, session.under_way_bytes, session.queue_bytes), (0, 0, 0));
+        prop_assert_eq!((session.reads_running, session.commits_running, session.under_way_bytes, session.queue_bytes), (0, 0, 0, 0));
         for id in &run.listening {
             prop_assert_eq!(run.heard.get(id), Some(&run.engine.version));
         }
+        prop_assert_eq!(run.engine.targets.keys().copied().collect::<BTreeSet<_>>(), run.listening.clone());
         prop_assert_eq!(run.rig.session.listeners.keys().copied().collect::<BTreeSet<_>>(), run.listening);
     }
 }
