@@ -87,3 +87,63 @@ fn bytes_of(message: &Message) -> usize {
         Message::Close(_) => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+    use std::task::Waker;
+
+    /// A socket that takes so many messages before it is blocked.
+    struct Pipe {
+        room: usize,
+        given: usize,
+        flushes: usize,
+    }
+
+    impl Sink<Message> for Pipe {
+        type Error = Infallible;
+
+        fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            if self.given < self.room { Poll::Ready(Ok(())) } else { Poll::Pending }
+        }
+
+        fn start_send(mut self: Pin<&mut Self>, _: Message) -> Result<(), Infallible> {
+            self.given += 1;
+            Ok(())
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            self.flushes += 1;
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_waits_leaves_in_one_write_and_a_blocked_socket_keeps_its_order() {
+        let (mut writes, mut pipe) = (Writes::new(Instant::now()), Pipe { room: 2, given: 0, flushes: 0 });
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(writes.poll(&mut pipe, &mut cx).is_pending(), "nothing waits");
+        (0..3).for_each(|n| writes.push(Message::text(n.to_string()), Instant::now()));
+        assert!(writes.poll(&mut pipe, &mut cx).is_pending());
+        assert_eq!((pipe.given, pipe.flushes, writes.waiting.len(), writes.is_idle()), (2, 0, 1, false));
+        pipe.room = 9;
+        assert!(writes.poll(&mut pipe, &mut cx).is_ready());
+        assert_eq!((pipe.given, pipe.flushes, writes.is_idle()), (3, 1, true));
+    }
+
+    #[test]
+    fn a_batch_is_bounded_and_a_large_one_has_longer_to_leave() {
+        let now = Instant::now();
+        let mut writes = Writes::new(now);
+        assert!(writes.has_room());
+        writes.push(Message::text("x".repeat(Writes::BATCH_BYTES_MAX)), now);
+        assert!(!writes.has_room());
+        let seconds = (Writes::BATCH_BYTES_MAX / Writes::RATE_MIN) as u64;
+        assert_eq!(writes.stuck_at(), now + Writes::STUCK_MAX + Duration::from_secs(seconds));
+    }
+}
