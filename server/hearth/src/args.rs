@@ -1,0 +1,392 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::settings::listen_address;
+use crate::config::{Given, Value};
+
+/// A self-hosted realtime document database: one binary, data on your disk.
+#[derive(Debug, Parser)]
+#[command(name = "hearth", version, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve for development: on this machine, open to everything that runs on it
+    Dev(DevArgs),
+    /// Serve for real: closed by default, tokens verified
+    Serve(ServeArgs),
+    /// Bring documents in from NDJSON, JSON or CSV
+    Import(ImportArgs),
+    /// Write documents out as NDJSON, JSON or CSV
+    Export(ExportArgs),
+    /// Make a token for development, an admin key or a secret
+    Token(TokenArgs),
+    /// Show the effective configuration and where each value came from
+    Config(ConfigArgs),
+}
+
+/// Which file the configuration is in.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct FileArgs {
+    /// The configuration file; without it, hearth.toml where there is one
+    #[arg(long, value_name = "FILE", env = "HEARTH_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ServerArgs {
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+    /// Where to listen [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
+    listen: Option<SocketAddr>,
+    /// The data directory [default: ./hearth-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Keep everything in memory and nothing on disk
+    #[arg(long, conflicts_with = "data")]
+    ephemeral: bool,
+    /// The project that is meant where an address names none
+    #[arg(long, value_name = "PROJECT")]
+    project: Option<String>,
+    /// A folder of files to hand out at /
+    #[arg(long, value_name = "DIR")]
+    public: Option<PathBuf>,
+    /// The certificate for TLS, a PEM file with its whole chain; read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// What to log on standard error: a level, or filters such as hearth_engine=debug,warn [default: info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct DevArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Documents to begin with: imported where there are none yet
+    #[arg(long, value_name = "FILE")]
+    seed: Option<PathBuf>,
+    /// An origin whose pages may talk to this server besides those of this machine; may be repeated
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
+    /// Let other machines reach this server, with a key that is generated; =unsafe lets them without one
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "key", value_parser = ["key", "unsafe"])]
+    expose: Option<String>,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// The addresses of a proxy that does TLS, such as 10.0.0.0/8; may be repeated
+    #[arg(long, value_name = "CIDR")]
+    behind_proxy: Vec<String>,
+    /// A file with the admin key; HEARTH_ADMIN_KEY holds the key itself
+    #[arg(long, value_name = "FILE")]
+    admin_key_file: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+    /// As JSON, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which documents, where.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct PlaceArgs {
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+    /// A running server. Without it and --data: the configured one if it answers, else the data directory
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    pub(crate) server: Option<String>,
+    /// A data directory that no server uses
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// The project [default: the one the server or directory means]
+    #[arg(long, value_name = "PROJECT")]
+    pub(crate) project: Option<String>,
+    /// The database of the project [default: (default)]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) database: Option<String>,
+    /// The token or admin key to show to the server; HEARTH_ADMIN_KEY is used where this is absent
+    #[arg(long, value_name = "TOKEN", env = "HEARTH_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+}
+
+/// How documents are written in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// One JSON object a line
+    Ndjson,
+    /// One JSON array or object
+    Json,
+    /// Comma-separated values with a line of names
+    Csv,
+}
+
+/// What the cells of CSV mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Cells {
+    /// Import: numbers and booleans where a whole column has them, else text. Export: text as it is, the rest as JSON
+    #[default]
+    Guess,
+    /// Text, whatever it looks like
+    Text,
+    /// JSON, so that export and import give back exactly what there was
+    Json,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ImportArgs {
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// The collection to put the records in; without it the file says where its documents belong, as `hearth export` writes it
+    #[arg(long, value_name = "PATH")]
+    pub(crate) collection: Option<String>,
+    /// The field whose value is the document's id; without it each record gets a fresh id
+    #[arg(long, value_name = "FIELD", requires = "collection")]
+    pub(crate) id: Option<String>,
+    /// How the file is written [default: by its name]
+    #[arg(long)]
+    pub(crate) format: Option<Format>,
+    /// What the cells of a CSV file mean
+    #[arg(long, value_name = "HOW", default_value = "guess")]
+    pub(crate) cells: Cells,
+    /// Take JSON as it is: {"$timestamp": …} is then a map like any other
+    #[arg(long)]
+    pub(crate) literal: bool,
+    /// Leave records out that cannot be imported, and say which
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The file, may be compressed with gzip; - is standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) path: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// The collection to write out; without it, everything (of a data directory)
+    #[arg(long, value_name = "PATH")]
+    pub(crate) collection: Option<String>,
+    /// How to write the file [default: by its name, else ndjson]
+    #[arg(long)]
+    pub(crate) format: Option<Format>,
+    /// What the cells of a CSV file hold
+    #[arg(long, value_name = "HOW", default_value = "guess")]
+    pub(crate) cells: Cells,
+    /// The file to write, compressed where it ends in .gz; - is standard output
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub(crate) path: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TokenArgs {
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+    /// Who the token is for
+    #[arg(long, value_name = "UID", required_unless_present_any = ["admin_key", "secret"])]
+    pub(crate) uid: Option<String>,
+    /// A further claim; the value is JSON, or text where it is none; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) claim: Vec<String>,
+    /// How long it holds, as in 90s, 15m, 12h, 30d
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = seconds)]
+    pub(crate) ttl: u64,
+    /// The issuer of hearth.toml in whose name it is made [default: the only one with a secret file]
+    #[arg(long, value_name = "ISSUER")]
+    pub(crate) issuer: Option<String>,
+    /// The private key to sign with, a PEM file, where the issuer has no secret
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pem: Option<PathBuf>,
+    /// The key id to name in the token
+    #[arg(long, value_name = "ID")]
+    pub(crate) key_id: Option<String>,
+    /// Make no token but a new admin key
+    #[arg(long, conflicts_with_all = ["uid", "secret"])]
+    pub(crate) admin_key: bool,
+    /// Make no token but a new secret for an issuer with HS256
+    #[arg(long, conflicts_with = "uid")]
+    pub(crate) secret: bool,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    listen_address(text).ok_or_else(|| "an address and a port are expected, such as 127.0.0.1:8080".into())
+}
+
+fn seconds(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3_600),
+        "d" => Some(86_400),
+        _ => None,
+    };
+    let seconds = unit.and_then(|unit| digits.parse::<u64>().ok()?.checked_mul(unit));
+    seconds.ok_or_else(|| "a time such as 90s, 15m, 12h or 30d is expected".into())
+}
+
+fn path(path: &std::path::Path) -> Value {
+    Value::Text(path.display().to_string())
+}
+
+impl ServerArgs {
+    /// The settings that these flags set.
+    fn given(&self) -> Vec<Given> {
+        let mut given = Vec::new();
+        if let Some(address) = self.listen {
+            given.push(("listen", "--listen", Value::Text(address.to_string())));
+        }
+        let paths = [
+            ("data", "--data", &self.data),
+            ("public", "--public", &self.public),
+            ("tls.cert", "--tls-cert", &self.tls_cert),
+            ("tls.key", "--tls-key", &self.tls_key),
+        ];
+        given.extend(paths.into_iter().filter_map(|(key, flag, value)| Some((key, flag, path(value.as_ref()?)))));
+        let texts = [("project", "--project", &self.project), ("log", "--log", &self.log)];
+        let text = |(key, flag, value): (_, _, &Option<String>)| Some((key, flag, Value::Text(value.clone()?)));
+        given.extend(texts.into_iter().filter_map(text));
+        if self.ephemeral {
+            given.push(("ephemeral", "--ephemeral", Value::Flag(true)));
+        }
+        given
+    }
+}
+
+impl DevArgs {
+    /// The settings that these flags set.
+    pub(crate) fn given(&self) -> Vec<Given> {
+        let mut given = self.server.given();
+        if let Some(seed) = &self.seed {
+            given.push(("seed", "--seed", path(seed)));
+        }
+        if !self.allow_origin.is_empty() {
+            given.push(("allow_origin", "--allow-origin", Value::List(self.allow_origin.clone())));
+        }
+        if let Some(how) = &self.expose {
+            given.push(("expose", "--expose", Value::Text(how.clone())));
+        }
+        given
+    }
+}
+
+impl ServeArgs {
+    /// The settings that these flags set.
+    pub(crate) fn given(&self) -> Vec<Given> {
+        let mut given = self.server.given();
+        if !self.behind_proxy.is_empty() {
+            given.push(("behind_proxy", "--behind-proxy", Value::List(self.behind_proxy.clone())));
+        }
+        if let Some(file) = &self.admin_key_file {
+            given.push(("admin_key_file", "--admin-key-file", path(file)));
+        }
+        given
+    }
+}
+
+impl PlaceArgs {
+    /// The settings that these flags set.
+    pub(crate) fn given(&self) -> Vec<Given> {
+        let data = self.data.as_ref().map(|data| ("data", "--data", path(data)));
+        let project = self.project.as_ref().map(|project| ("project", "--project", Value::Text(project.clone())));
+        data.into_iter().chain(project).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+    use expect_test::{Expect, expect};
+
+    fn check(line: &str, want: Expect) {
+        let words = ["hearth"].into_iter().chain(line.split_whitespace());
+        want.assert_eq(&match Cli::try_parse_from(words) {
+            Ok(Cli { command: Command::Dev(args) }) => format!("{:?}", args.given()),
+            Ok(Cli { command: Command::Serve(args) }) => format!("{:?}", args.given()),
+            Ok(Cli { command: Command::Import(args) }) => format!("{:?}", args.place.given()),
+            Ok(other) => format!("{other:?}"),
+            Err(error) => error.to_string().lines().next().unwrap_or_default().to_string(),
+        });
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn only_flags_that_were_given_set_anything() {
+        check("dev", expect!["[]"]);
+        check(
+            "dev --listen localhost:9 --allow-origin http://a --allow-origin http://b --expose",
+            expect![[
+                r#"[("listen", "--listen", Text("127.0.0.1:9")), ("allow_origin", "--allow-origin", List(["http://a", "http://b"])), ("expose", "--expose", Text("key"))]"#
+            ]],
+        );
+        check("dev --expose=unsafe", expect![[r#"[("expose", "--expose", Text("unsafe"))]"#]]);
+        check(
+            "serve --behind-proxy 10.0.0.0/8 --tls-cert c --tls-key k",
+            expect![[
+                r#"[("tls.cert", "--tls-cert", Text("c")), ("tls.key", "--tls-key", Text("k")), ("behind_proxy", "--behind-proxy", List(["10.0.0.0/8"]))]"#
+            ]],
+        );
+        check("import --data d --collection c -", expect![[r#"[("data", "--data", Text("d"))]"#]]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        check(
+            "dev --listen here",
+            expect![
+                "error: invalid value 'here' for '--listen <ADDRESS:PORT>': an address and a port are expected, such as 127.0.0.1:8080"
+            ],
+        );
+        check("dev --expose=all", expect!["error: invalid value 'all' for '--expose[=<HOW>]'"]);
+        check(
+            "dev --ephemeral --data d",
+            expect!["error: the argument '--ephemeral' cannot be used with '--data <DIR>'"],
+        );
+        check("serve --tls-cert c", expect!["error: the following required arguments were not provided:"]);
+        check("serve --expose", expect!["error: unexpected argument '--expose' found"]);
+        check(
+            "import --data d --server http://x f",
+            expect!["error: the argument '--data <DIR>' cannot be used with '--server <URL>'"],
+        );
+        check("import --id x f", expect!["error: the following required arguments were not provided:"]);
+        check("token", expect!["error: the following required arguments were not provided:"]);
+        check(
+            "token --uid a --ttl soon",
+            expect!["error: invalid value 'soon' for '--ttl <TIME>': a time such as 90s, 15m, 12h or 30d is expected"],
+        );
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(seconds("90"), Ok(90));
+        assert_eq!(seconds("15m"), Ok(900));
+        assert_eq!(seconds("2d"), Ok(172_800));
+        assert!(seconds("99999999999999999999d").is_err() && seconds("1w").is_err() && seconds("h").is_err());
+    }
+}

@@ -1,0 +1,424 @@
+//! Connections: one port that takes HTTP/1.1, HTTP/2 and upgrades, with limits that hold before a request is understood.
+//!
+//! hyper-util's own choice between the two versions waits for the first bytes without end, so the choice is made here,
+//! under the same time limit as the headers.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
+use bytes::{Buf, Bytes};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::settings::Network;
+use crate::tls::Tls;
+
+/// How long a peer may take for a TLS handshake, for its first bytes, and for the headers of a request. Over HTTP/1.1
+/// an idle connection is closed after it as well.
+const HEADERS_TIME_MAX: Duration = Duration::from_secs(10);
+/// Bytes of the headers of one request, its address included.
+const HEADERS_BYTES_MAX: usize = 64 << 10;
+/// Header lines of one request.
+const HEADERS_MAX: usize = 100;
+/// Requests that one HTTP/2 connection may have open.
+const STREAMS_MAX: u32 = 256;
+/// Streams that a peer may have reset before we looked at them; beyond that it is attacking. Source: CVE-2023-44487.
+const STREAMS_RESET_MAX: usize = 64;
+/// How often a silent HTTP/2 peer is asked for a sign of life, and how long it may take to give one.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+/// How long nothing is accepted after the system could not give a connection, most likely for want of file handles.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What an HTTP/2 connection begins with. Source: RFC 9113 §3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How many connections there may be.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectionLimits {
+    pub(crate) total_max: usize,
+    /// Of one address, or one IPv6 network of 64 bits. Connections of this machine and of trusted proxies do not count.
+    pub(crate) per_address_max: usize,
+    pub(crate) proxies: Vec<Network>,
+}
+
+/// All connections that are open, upgraded ones included.
+#[derive(Clone, Debug)]
+pub(crate) struct Seats {
+    inner: Arc<SeatsInner>,
+}
+
+#[derive(Debug)]
+struct SeatsInner {
+    limits: ConnectionLimits,
+    // Held to count one connection in or out.
+    taken: Mutex<HashMap<IpAddr, usize>>,
+    total: watch::Sender<usize>,
+}
+
+/// The place of one connection; free again when it is dropped.
+#[derive(Debug)]
+struct Seat {
+    seats: Seats,
+    group: Option<IpAddr>,
+}
+
+impl Seats {
+    pub(crate) fn new(limits: ConnectionLimits) -> Self {
+        let inner = SeatsInner { limits, taken: Mutex::default(), total: watch::Sender::new(0) };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// A seat for a connection of this peer, unless too many are taken.
+    fn take(&self, peer: IpAddr) -> Option<Seat> {
+        let limits = &self.inner.limits;
+        let group = group(peer, &limits.proxies);
+        let mut taken = self.taken();
+        if *self.inner.total.borrow() >= limits.total_max {
+            return None;
+        }
+        if let Some(group) = group {
+            let count = taken.entry(group).or_default();
+            if *count >= limits.per_address_max {
+                return None;
+            }
+            *count += 1;
+        }
+        self.inner.total.send_modify(|total| *total += 1);
+        Some(Seat { seats: self.clone(), group })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.inner.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until every connection has ended.
+    pub(crate) async fn empty(&self) {
+        // The sender lives in `self`.
+        let _ = self.inner.total.subscribe().wait_for(|total| *total == 0).await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.seats.taken();
+        if let Some(group) = self.group
+            && let Some(count) = taken.get_mut(&group)
+        {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&group);
+            }
+        }
+        self.seats.inner.total.send_modify(|total| *total -= 1);
+    }
+}
+
+/// Whose connections are counted together; none where they are not counted.
+fn group(peer: IpAddr, proxies: &[Network]) -> Option<IpAddr> {
+    let peer = peer.to_canonical();
+    if peer.is_loopback() || proxies.iter().any(|network| network.holds(peer)) {
+        return None;
+    }
+    Some(match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    })
+}
+
+/// Accepts connections until `stop` says so, and answers their requests. On return nothing more is accepted; those that
+/// are open go on until they have answered what was asked, and [`Seats::empty`] waits for them.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    router: Router,
+    seats: Seats,
+    mut stop: watch::Receiver<bool>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stopped(&mut stop) => return tasks,
+            Some(_) = tasks.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) if is_of_one_connection(&error) => continue,
+            Err(error) => {
+                tracing::error!(%error, "no connection can be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Some(seat) = seats.take(peer.ip()) else {
+            tracing::warn!(%peer, "refused a connection: too many are open, see limits.connections_max and limits.connections_per_address_max");
+            continue;
+        };
+        let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
+        tasks.spawn(async move {
+            if let Err(error) = connection(socket, peer, seat, tls, router, stop).await {
+                tracing::debug!(%peer, error = &*error, "a connection ended");
+            }
+        });
+    }
+}
+
+/// Returns when the server is to stop, or when nobody is left who could say so.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // The value that was waited for is a lock, and must not be held by whoever waits.
+    let _ = stop.wait_for(|stop| *stop).await.map(drop);
+}
+
+/// Whether a failed accept says something about that one connection only.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+async fn connection(
+    socket: TcpStream,
+    peer: SocketAddr,
+    seat: Seat,
+    tls: Option<Tls>,
+    router: Router,
+    stop: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    socket.set_nodelay(true)?;
+    match tls {
+        None => begun(socket, peer, seat, router, stop).await,
+        Some(tls) => {
+            let stream = tokio::time::timeout(HEADERS_TIME_MAX, tls.acceptor().accept(socket)).await??;
+            begun(stream, peer, seat, router, stop).await
+        }
+    }
+}
+
+async fn begun<S>(
+    mut stream: S,
+    peer: SocketAddr,
+    seat: Seat,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let read = tokio::select! {
+        read = tokio::time::timeout(HEADERS_TIME_MAX, first_bytes(&mut stream)) => read,
+        () = stopped(&mut stop) => return Ok(()),
+    };
+    let Some(first) = read?? else { return Ok(()) };
+    let is_http2 = first == PREFACE;
+    let io = TokioIo::new(Begun { first, stream, _seat: seat });
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.call(request)
+    });
+    // Both kinds of connection stop in the same way, and share no trait that says so.
+    macro_rules! drive {
+        ($connection:expr) => {{
+            let mut connection = std::pin::pin!($connection);
+            tokio::select! {
+                ended = connection.as_mut() => ended?,
+                () = stopped(&mut stop) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await?;
+                }
+            }
+        }};
+    }
+    if is_http2 {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_pending_accept_reset_streams(STREAMS_RESET_MAX)
+            .max_header_list_size(HEADERS_BYTES_MAX as u32)
+            .keep_alive_interval(SILENCE_MAX)
+            .keep_alive_timeout(SILENCE_MAX);
+        drive!(builder.serve_connection(io, service));
+    } else {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS_TIME_MAX)
+            .max_buf_size(HEADERS_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            // A client that has said all it wants and only listens is still there.
+            .half_close(false);
+        drive!(builder.serve_connection(io, service).with_upgrades());
+    }
+    Ok(())
+}
+
+/// Reads until it is known whether they are HTTP/2's; none where the peer left without a word.
+async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Bytes>> {
+    let mut bytes = Vec::with_capacity(PREFACE.len());
+    loop {
+        // Never more than the preface, so that what was read is all of it or the beginning of a request.
+        let left = PREFACE.len() - bytes.len();
+        let read = (&mut *stream).take(left as u64).read_buf(&mut bytes).await?;
+        if read == 0 && bytes.is_empty() {
+            return Ok(None);
+        }
+        if read == 0 || bytes.len() == PREFACE.len() || !PREFACE.starts_with(&bytes) {
+            return Ok(Some(bytes.into()));
+        }
+    }
+}
+
+/// A stream of which the first bytes were read already. Holds the connection's seat as long as anybody has the stream.
+struct Begun<S> {
+    first: Bytes,
+    stream: S,
+    _seat: Seat,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buf);
+        }
+        let count = self.first.len().min(buf.remaining());
+        buf.put_slice(&self.first[..count]);
+        self.first.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Begun<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tokio::io::AsyncWriteExt as _;
+
+    fn limits(total_max: usize, per_address_max: usize) -> ConnectionLimits {
+        ConnectionLimits { total_max, per_address_max, proxies: vec![Network::parse("10.0.0.0/8").unwrap()] }
+    }
+
+    #[test]
+    fn seats_are_counted_by_address_and_in_all() {
+        let seats = Seats::new(limits(5, 2));
+        let take = |address: &str| seats.take(address.parse().unwrap());
+        let (a, _b) = (take("1.1.1.1").unwrap(), take("1.1.1.1").unwrap());
+        assert!(take("1.1.1.1").is_none(), "a third of one address");
+        drop(a);
+        let _c = take("::ffff:1.1.1.1").unwrap();
+        assert!(take("1.1.1.1").is_none(), "IPv4 over IPv6 is the same address");
+        let _d = (take("127.0.0.1").unwrap(), take("10.1.1.1").unwrap(), take("10.1.1.1").unwrap());
+        assert!(take("2.2.2.2").is_none(), "five in all");
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_count_together() {
+        let seats = Seats::new(limits(9, 1));
+        let take = |address: &str| seats.take(address.parse().unwrap());
+        let _a = take("2001:db8::1").unwrap();
+        assert!(take("2001:db8::2").is_none());
+        assert!(take("2001:db8:0:1::1").is_some());
+    }
+
+    async fn start() -> (SocketAddr, watch::Sender<bool>, Seats, tokio::task::JoinHandle<JoinSet<()>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route("/", get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.ip().to_string() }));
+        let seats = Seats::new(limits(100, 100));
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(accept(listener, None, router, seats.clone(), stopped));
+        (address, stop, seats, task)
+    }
+
+    #[tokio::test]
+    async fn both_versions_of_http_are_spoken_on_one_port_and_stopping_ends_idle_connections() {
+        let (address, stop, seats, task) = start().await;
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        idle.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut answer = vec![0; 12];
+        idle.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, b"HTTP/1.1 200");
+
+        let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
+        let (mut send, http2) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        let http2 = tokio::spawn(http2);
+        let request = Request::get(format!("http://{address}/")).body(http_body_util::Empty::<Bytes>::new()).unwrap();
+        let answer = send.send_request(request).await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.version()), (200, hyper::Version::HTTP_2));
+
+        let silent = TcpStream::connect(address).await.unwrap();
+        stop.send(true).unwrap();
+        task.await.unwrap();
+        seats.empty().await;
+        drop((silent, send));
+        http2.await.unwrap().unwrap();
+        let mut rest = Vec::new();
+        idle.read_to_end(&mut rest).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_or_half_a_word_is_not_waited_for() {
+        for words in ["", "P", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nhost: "] {
+            let (address, _stop, seats, _task) = start().await;
+            let mut slow = TcpStream::connect(address).await.unwrap();
+            slow.write_all(words.as_bytes()).await.unwrap();
+            let mut rest = Vec::new();
+            // The clock runs ahead as soon as everybody waits: the server ends this, or nothing does.
+            let _ = slow.read_to_end(&mut rest).await;
+            seats.empty().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn headers_that_are_too_large_are_refused() {
+        let (address, _stop, _seats, _task) = start().await;
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let header = "a".repeat(HEADERS_BYTES_MAX);
+        let _ = socket.write_all(format!("GET / HTTP/1.1\r\nhost: x\r\nx: {header}\r\n\r\n").as_bytes()).await;
+        let mut answer = vec![0; 12];
+        socket.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, b"HTTP/1.1 431");
+    }
+}

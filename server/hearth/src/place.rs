@@ -1,0 +1,356 @@
+//! Where import and export work: a data directory that nobody uses, or a running server.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode, header};
+use bytes::Bytes;
+use hearth_auth::Caller;
+use hearth_core::query::{Cursor, Limit, Order, Query, QuerySpec, Source};
+use hearth_core::size::document_bytes;
+use hearth_core::write::{Operation, Precondition, Write};
+use hearth_core::{CollectionPath, DatabaseName, Direction, DocPath, FieldPath, Map, Reference, Value, Version};
+use hearth_engine::{CommitError, CommitRequest, Database, Engine};
+use hearth_native::json::{self, Context, to_fields, write_fields, write_text};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value as Json;
+
+use crate::args::PlaceArgs;
+use crate::config::Settings;
+use crate::exit::Exit;
+use crate::fetch::{Client, FetchError, Url, public_roots};
+use crate::open;
+
+/// The project that is meant in a data directory where none was named yet.
+const PROJECT_DEFAULT: &str = "demo";
+/// Bytes of one answer of a server.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// How long a server on this machine may take to say that it is there.
+const PROBE_TIME_MAX: Duration = Duration::from_millis(500);
+/// How often a server that is busy is asked again.
+const TRIES_MAX: u32 = 5;
+/// Documents of one page of an export.
+const PAGE_DOCS: u32 = 200;
+
+/// A document to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) path: DocPath,
+    pub(crate) fields: Map,
+}
+
+impl Item {
+    /// Its size, as limits count it.
+    pub(crate) fn bytes(&self) -> usize {
+        document_bytes(&self.path, &self.fields)
+    }
+}
+
+/// Why items were not written.
+#[derive(Debug)]
+pub(crate) enum PutError {
+    /// Something about the items; one of them by itself might go.
+    Refused(String),
+    /// Nothing can be written now.
+    Failed(String),
+}
+
+/// A database to read from and write to.
+pub(crate) enum Place {
+    Directory { engine: Engine, database: Database },
+    Server(Box<Remote>),
+}
+
+/// A database of a running server.
+pub(crate) struct Remote {
+    client: Client,
+    /// The path of the database, such as `/p/demo/db`.
+    base: String,
+    token: Option<String>,
+    name: DatabaseName,
+}
+
+/// What opening a place must know.
+pub(crate) struct Wanted<'a> {
+    pub(crate) args: &'a PlaceArgs,
+    pub(crate) settings: &'a Settings,
+    /// Whether the data directory may be made.
+    pub(crate) create: bool,
+}
+
+impl Place {
+    /// Opens what was named; where nothing was, the server that is configured if it answers, else the data directory.
+    pub(crate) async fn open(wanted: Wanted<'_>) -> Result<Self, Exit> {
+        let Wanted { args, settings, create } = wanted;
+        if let Some(text) = &args.server {
+            let url = Url::parse(text).map_err(|error| Exit::usage(format!("--server: {error}")))?;
+            return Remote::open(&url, text, args, settings).await.map(|remote| Self::Server(Box::new(remote)));
+        }
+        if args.data.is_none() {
+            let mut listen = settings.listen;
+            if listen.ip().is_unspecified() {
+                listen.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+            }
+            let text = format!("http{}://{listen}", if settings.tls.is_some() { "s" } else { "" });
+            let url = Url::parse(&text).map_err(Exit::failed)?;
+            if answers(&url).await {
+                eprintln!("hearth: using the server that runs at {text}");
+                return Remote::open(&url, &text, args, settings).await.map(|remote| Self::Server(Box::new(remote)));
+            }
+        }
+        let folder = &settings.data;
+        if args.data.is_none() {
+            eprintln!("hearth: no server runs at {}; using the data directory {}", settings.listen, folder.display());
+        }
+        Self::directory(folder, args, settings, create).await
+    }
+
+    async fn directory(folder: &Path, args: &PlaceArgs, settings: &Settings, create: bool) -> Result<Self, Exit> {
+        if !create && !folder.join("CREATED").exists() {
+            return Err(Exit::start(format!("{} is no data directory; name one with --data", folder.display())));
+        }
+        let engine = open::for_tools(folder, settings)?;
+        let project = match settings.project.clone().or(engine.default_project()) {
+            Some(project) => project,
+            None if create => engine.claim_default_project(PROJECT_DEFAULT),
+            None => PROJECT_DEFAULT.into(),
+        };
+        let name = DatabaseName::parse(&project, args.database.as_deref().unwrap_or(DatabaseName::DEFAULT));
+        let name = name.map_err(Exit::usage)?;
+        if !create && !engine.database_names().contains(&name) {
+            let names: Vec<String> = engine.database_names().iter().map(ToString::to_string).collect();
+            return Err(Exit::failed(format!(
+                "there is no {name} in {}; it holds {}",
+                folder.display(),
+                names.join(", ")
+            )));
+        }
+        let opening = engine.clone();
+        let database = tokio::task::spawn_blocking(move || opening.database(&name)).await.map_err(Exit::start)?;
+        Ok(Self::Directory { engine, database: database.map_err(Exit::start)? })
+    }
+
+    /// A database of an engine that is open anyway.
+    pub(crate) fn of(engine: Engine, database: Database) -> Self {
+        Self::Directory { engine, database }
+    }
+
+    /// The database.
+    pub(crate) fn name(&self) -> &DatabaseName {
+        match self {
+            Self::Directory { database, .. } => database.name(),
+            Self::Server(remote) => &remote.name,
+        }
+    }
+
+    /// Sets documents, all or none.
+    pub(crate) async fn put(&mut self, items: &[Item]) -> Result<(), PutError> {
+        match self {
+            Self::Directory { database, .. } => put_directly(database, items).await,
+            Self::Server(remote) => remote.put(items).await,
+        }
+    }
+
+    /// The documents behind `after`, in the order of their paths, at `at`; and at which version that is. Without a
+    /// collection: all documents.
+    pub(crate) async fn page(
+        &mut self,
+        collection: Option<&CollectionPath>,
+        after: Option<&DocPath>,
+        at: Option<Version>,
+    ) -> Result<(Version, Vec<Item>), Exit> {
+        match self {
+            Self::Directory { database, .. } => page_directly(database, collection, after, at).await,
+            Self::Server(remote) => match collection {
+                Some(collection) => remote.page(collection, after, at).await,
+                None => Err(Exit::usage(
+                    "a running server hands out one collection at a time: name it with --collection, \
+                     or stop the server and export everything from its data directory",
+                )),
+            },
+        }
+    }
+
+    /// Closes what was opened.
+    pub(crate) async fn close(self) -> Result<(), Exit> {
+        match self {
+            Self::Directory { engine, .. } => {
+                tokio::task::spawn_blocking(move || engine.close()).await.map_err(Exit::failed)
+            }
+            Self::Server(_) => Ok(()),
+        }
+    }
+}
+
+async fn put_directly(database: &Database, items: &[Item]) -> Result<(), PutError> {
+    let write = |item: &Item| {
+        let set = Operation::Set(item.fields.clone());
+        Write::build(item.path.clone(), set, Precondition::None, Vec::new())
+    };
+    let writes: Result<Vec<Write>, _> = items.iter().map(write).collect();
+    let writes = writes.map_err(|error| PutError::Refused(error.to_string()))?;
+    let request = CommitRequest { writes, ..CommitRequest::default() };
+    let request = database.authorize_commit(&Caller::Admin, request);
+    let request = request.map_err(|error| PutError::Failed(error.to_string()))?;
+    match database.commit(request).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(match error {
+            CommitError::Refused(_) | CommitError::TooLarge { .. } | CommitError::TooManyWrites { .. } => {
+                PutError::Refused(error.to_string())
+            }
+            CommitError::QueryMoved
+            | CommitError::KeyReused { .. }
+            | CommitError::Overloaded { .. }
+            | CommitError::NotApplied { .. }
+            | CommitError::Unknown { .. }
+            | CommitError::ReadOnly { .. }
+            | CommitError::Closed => PutError::Failed(error.to_string()),
+        }),
+    }
+}
+
+async fn page_directly(
+    database: &Database,
+    collection: Option<&CollectionPath>,
+    after: Option<&DocPath>,
+    at: Option<Version>,
+) -> Result<(Version, Vec<Item>), Exit> {
+    let source = collection.map_or(Source::Below(None), |collection| Source::Collection(collection.clone()));
+    let reference =
+        |path: &DocPath| Value::Reference(Reference { database: database.name().clone(), path: path.clone() });
+    let query = Query::build(QuerySpec {
+        orders: vec![Order { field: FieldPath::name(), direction: Direction::Ascending }],
+        start: after.map(|path| Cursor { values: vec![reference(path)], before: false }),
+        limit: Some(Limit::First(PAGE_DOCS)),
+        ..QuerySpec::all(source)
+    });
+    let query = Arc::new(query.map_err(Exit::failed)?);
+    let query = database.authorize_query(&Caller::Admin, query).map_err(Exit::failed)?;
+    let answer = database.query(&query, at).await.map_err(Exit::failed)?;
+    let item =
+        |document: &Arc<hearth_core::Document>| Item { path: document.path.clone(), fields: document.fields.clone() };
+    Ok((answer.version, answer.docs.iter().map(item).collect()))
+}
+
+/// Whether one of ours is there.
+async fn answers(url: &Url) -> bool {
+    let (health, roots) = (url.at("/health"), public_roots());
+    let answer = tokio::time::timeout(PROBE_TIME_MAX, crate::fetch::get(&health, &roots, 1 << 10)).await;
+    let Ok(Ok(answer)) = answer else { return false };
+    serde_json::from_slice::<Json>(&answer.body).is_ok_and(|json| json.get("status").is_some())
+}
+
+impl Remote {
+    async fn open(url: &Url, text: &str, args: &PlaceArgs, settings: &Settings) -> Result<Self, Exit> {
+        let unreachable = |error: FetchError| Exit::failed(format!("the server at {text}: {error}"));
+        let client = Client::connect(url, &public_roots()).await.map_err(unreachable)?;
+        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let project = args.project.as_ref().map_or(String::new(), |project| format!("/p/{}", encode(project)));
+        let database = args.database.as_ref().map_or(String::new(), |name| format!("@{}", encode(name)));
+        let token = args.token.clone().or_else(|| settings.admin_key.as_ref().map(|key| key.0.clone()));
+        let name = DatabaseName::parse(PROJECT_DEFAULT, DatabaseName::DEFAULT).map_err(Exit::failed)?;
+        let mut remote = Self { client, base: format!("{}{project}/db{database}", url.base()), token, name };
+        let answer = remote.ask(Method::GET, &remote.base.clone(), Bytes::new()).await.map_err(Exit::failed)?;
+        let name = |member: &str| answer.get(member).and_then(Json::as_str).unwrap_or_default();
+        remote.name = DatabaseName::parse(name("project"), name("database"))
+            .map_err(|_| Exit::failed(format!("what answers at {text} is no hearth")))?;
+        Ok(remote)
+    }
+
+    /// Asks, and again where the server is busy. The error is what the server says.
+    async fn ask(&mut self, method: Method, path: &str, body: Bytes) -> Result<Json, String> {
+        self.try_ask(method, path, body).await.map_err(|(_, detail)| detail)
+    }
+
+    async fn try_ask(&mut self, method: Method, path: &str, body: Bytes) -> Result<Json, (Option<StatusCode>, String)> {
+        let mut headers = vec![
+            (header::ACCEPT, "application/json".to_string()),
+            (header::CONTENT_TYPE, "application/json".to_string()),
+        ];
+        headers.extend(self.token.as_ref().map(|token| (header::AUTHORIZATION, format!("Bearer {token}"))));
+        for tries_left in (0..TRIES_MAX).rev() {
+            let sent = self.client.send(method.clone(), path, &headers, body.clone(), ANSWER_BYTES_MAX).await;
+            let answer = sent.map_err(|error| (None, error.to_string()))?;
+            if answer.status.is_success() {
+                return serde_json::from_slice(&answer.body)
+                    .map_err(|error| (None, format!("the answer is not JSON: {error}")));
+            }
+            let is_busy = matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+            if is_busy && tries_left > 0 {
+                let after = answer.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+                tokio::time::sleep(Duration::from_secs(after.unwrap_or(1).min(30))).await;
+                continue;
+            }
+            let problem: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
+            let detail = problem.get("detail").and_then(Json::as_str).unwrap_or("no more is said");
+            let hint = match answer.status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                    "; show the admin key with --token or HEARTH_ADMIN_KEY"
+                }
+                _ => "",
+            };
+            return Err((Some(answer.status), format!("the server says {}: {detail}{hint}", answer.status.as_u16())));
+        }
+        Err((None, "the server is busy".into()))
+    }
+
+    async fn put(&mut self, items: &[Item]) -> Result<(), PutError> {
+        let context = Context::new(&self.name);
+        let mut body = b"{\"writes\":[".to_vec();
+        for (index, item) in items.iter().enumerate() {
+            body.extend_from_slice(if index > 0 { b",{\"set\":" } else { b"{\"set\":" });
+            write_text(&mut body, item.path.as_str());
+            body.extend_from_slice(b",\"data\":");
+            write_fields(&mut body, &item.fields, &context);
+            body.push(b'}');
+        }
+        body.extend_from_slice(b"]}");
+        let asked = self.try_ask(Method::POST, &self.base.clone(), body.into()).await;
+        asked.map(|_| ()).map_err(|(status, detail)| match status {
+            Some(StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::CONFLICT) => {
+                PutError::Refused(detail)
+            }
+            _ => PutError::Failed(detail),
+        })
+    }
+
+    async fn page(
+        &mut self,
+        collection: &CollectionPath,
+        after: Option<&DocPath>,
+        at: Option<Version>,
+    ) -> Result<(Version, Vec<Item>), Exit> {
+        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let segments: Vec<String> = collection.segments().map(encode).collect();
+        let mut path = format!("{}/{}?orderBy=__name__&limit={PAGE_DOCS}", self.base, segments.join("/"));
+        if let Some(after) = after {
+            path += &format!("&startAfter={}", encode(&Json::from(vec![after.id()]).to_string()));
+        }
+        if let Some(at) = at {
+            path += &format!("&at={at}");
+        }
+        let answer = self.ask(Method::GET, &path, Bytes::new()).await.map_err(Exit::failed)?;
+        let context = Context::new(&self.name);
+        let strange = || Exit::failed("the server's answer is no result");
+        let version = answer.get("version").and_then(Json::as_str).and_then(|text| text.parse().ok());
+        let version = version.map(Version::from_micros);
+        let docs = answer.get("docs").and_then(Json::as_array).ok_or_else(strange)?;
+        let item = |doc: &Json| {
+            let path = doc.get("path").and_then(Json::as_str).and_then(|path| DocPath::parse(path).ok());
+            let fields = doc.get("data").and_then(|data| to_fields(data, &context).ok());
+            Some(Item { path: path?, fields: fields? })
+        };
+        let items: Option<Vec<Item>> = docs.iter().map(item).collect();
+        Ok((version.ok_or_else(strange)?, items.ok_or_else(strange)?))
+    }
+}
+
+/// Writes a document as `{"path": …, "data": …}`.
+pub(crate) fn write_item(out: &mut Vec<u8>, item: &Item, context: &json::Context<'_>) {
+    out.extend_from_slice(b"{\"path\":");
+    write_text(out, item.path.as_str());
+    out.extend_from_slice(b",\"data\":");
+    write_fields(out, &item.fields, context);
+    out.push(b'}');
+}

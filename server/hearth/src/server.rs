@@ -1,0 +1,412 @@
+//! `hearth dev` and `hearth serve`: from a configuration to a running server, and down again.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request};
+use axum::http::header;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use hearth_auth::{AdminKey, Mode, Tickets, mint};
+use hearth_core::DatabaseName;
+use hearth_engine::{Access, Backing, Engine, Options, Projects, SignedIn, ids};
+use hearth_native::origin::Origins;
+use hearth_native::{Door, DoorOptions, Peer};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::config::Settings;
+use crate::config::settings::Expose;
+use crate::connections::{self, ConnectionLimits, Seats};
+use crate::exit::Exit;
+use crate::issuers::Keys;
+use crate::place::Place;
+use crate::public::Public;
+use crate::tls::Tls;
+use crate::{assets, import, log, open};
+
+/// How long connections may take to end when the server stops.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often old history is looked at.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(30);
+/// How often certificate files are looked at.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(10);
+/// The project whose name stands in hints as long as nobody has named another.
+const PROJECT_DEFAULT: &str = "demo";
+
+/// Serves until a signal says stop.
+pub(crate) async fn run(mode: Mode, mut settings: Settings) -> Result<(), Exit> {
+    if mode == Mode::Dev && settings.expose != Expose::Off && settings.listen_is_default {
+        // To be exposed on this machine alone is not what anybody asks for.
+        settings.listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
+    }
+    check(mode, &settings)?;
+    let admin = admin_key(mode, &settings)?;
+    // Before anything is opened, so that a port in use changes nothing.
+    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "; another program has it: stop that one, or choose another with --listen",
+            _ => "",
+        };
+        Exit::start(format!("cannot listen on {}: {error}{hint}", settings.listen))
+    })?;
+    let address = listener.local_addr().map_err(Exit::start)?;
+    let tls = settings.tls.clone().map(Tls::open).transpose().map_err(Exit::start)?;
+    let public = settings.public.as_deref().map(Public::open).transpose();
+    let public = public.map_err(|error| Exit::start(format!("--public: {error}")))?;
+
+    let exposed_key = (settings.expose == Expose::Key && mode == Mode::Dev).then(|| mint::new_secret(ids::random()));
+    let admin = match &exposed_key {
+        Some(key) => Some(AdminKey::parse(key).expect("a new secret is a key")),
+        None => admin,
+    };
+    let keys = Arc::new(Keys::open(&settings, admin)?);
+    let (engine, ticket_key) = start_engine(mode, &settings).await?;
+    seed(mode, &settings, &engine).await?;
+
+    let is_exposed = mode == Mode::Dev && settings.expose != Expose::Off;
+    let loopback = Origins { loopback_only: true, allowed: settings.allow_origin.clone() };
+    let origins = match mode {
+        Mode::Dev if is_exposed => Origins::default(),
+        Mode::Dev => loopback.clone(),
+        Mode::Serve => Origins { loopback_only: false, allowed: settings.cors_origins.clone() },
+    };
+    let door = Door::new(DoorOptions {
+        engine: engine.clone(),
+        gate: keys.clone(),
+        mode,
+        origins,
+        files: assets::file,
+        tickets: Tickets::new(ticket_key, ids::random(), mode, keys.admin()),
+        metrics_open: false,
+    });
+    let front = Front { public, loopback: is_exposed.then_some(loopback), expose: settings.expose };
+    let router = front.before(hearth_native::router(door.clone()));
+
+    let signals = Signals::start()?;
+    let (stop, stopped) = watch::channel(false);
+    let seats = Seats::new(ConnectionLimits {
+        total_max: settings.connections_max,
+        per_address_max: settings.connections_per_address_max,
+        proxies: settings.behind_proxy.clone(),
+    });
+    let accepting = tokio::spawn(connections::accept(listener, tls.clone(), router, seats.clone(), stopped));
+    let background =
+        [tokio::spawn(maintain(engine.clone())), tokio::spawn(keys.keep()), tokio::spawn(reload(tls.clone()))];
+    greet(mode, &settings, &engine, address, exposed_key.as_deref());
+
+    signals.first().await;
+    tracing::info!("stopping; a second signal ends at once");
+    stop.send_replace(true);
+    let stopping = async {
+        for task in &background {
+            task.abort();
+        }
+        // What is left of it ends with the runtime.
+        let mut open = accepting.await.map_err(Exit::failed)?;
+        door.stop();
+        let closing = engine.clone();
+        let closing = tokio::task::spawn_blocking(move || closing.close());
+        if tokio::time::timeout(DRAIN_TIME_MAX, seats.empty()).await.is_err() {
+            tracing::warn!("some connections did not end in {} s and are cut off", DRAIN_TIME_MAX.as_secs());
+        }
+        open.abort_all();
+        closing.await.map_err(Exit::failed)
+    };
+    tokio::select! {
+        stopped = stopping => stopped?,
+        () = signals.second() => return Err(Exit::failed("ended by a second signal; nothing acknowledged is lost")),
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Refuses what is not safe, before anything is opened.
+fn check(mode: Mode, settings: &Settings) -> Result<(), Exit> {
+    let listen = settings.listen;
+    let is_local = listen.ip().to_canonical().is_loopback();
+    match mode {
+        Mode::Dev if !is_local && settings.expose == Expose::Off => Err(Exit::usage(format!(
+            "{listen} can be reached from other machines, and a dev server is open to whoever reaches it; \
+             --expose lets others in with a key that is generated"
+        ))),
+        Mode::Dev if settings.expose == Expose::Unsafe && !settings.ephemeral && open::was_served(&settings.data) => {
+            Err(Exit::usage(format!(
+                "hearth serve has used {}, so it is not opened to everybody; use --expose without =unsafe, or another directory",
+                settings.data.display()
+            )))
+        }
+        Mode::Serve if !is_local && settings.tls.is_none() && settings.behind_proxy.is_empty() => {
+            Err(Exit::usage(format!(
+                "{listen} can be reached from other machines, and without TLS everybody on the way reads every token; \
+                 give --tls-cert and --tls-key, or name the proxy that does TLS with --behind-proxy CIDR"
+            )))
+        }
+        Mode::Serve if settings.seed.is_some() => Err(Exit::usage("a seed is for hearth dev; use hearth import")),
+        Mode::Dev | Mode::Serve => Ok(()),
+    }
+}
+
+/// The admin key that is configured. Serving needs it, or issuers.
+fn admin_key(mode: Mode, settings: &Settings) -> Result<Option<AdminKey>, Exit> {
+    let (text, from) = match (&settings.admin_key, &settings.admin_key_file) {
+        (Some(key), _) => (Some(key.0.clone()), "HEARTH_ADMIN_KEY".to_string()),
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(path);
+            (
+                Some(text.map_err(|error| Exit::start(format!("{}: {error}", path.display())))?),
+                path.display().to_string(),
+            )
+        }
+        (None, None) => (None, String::new()),
+    };
+    match text {
+        Some(text) => {
+            let key = AdminKey::parse(&text);
+            key.map(Some).map_err(|error| Exit::usage(format!("{from}: {error}; `hearth token --admin-key` makes one")))
+        }
+        None if mode == Mode::Serve && settings.issuers.is_empty() => Err(Exit::usage(
+            "nobody could ever sign in: there is neither an admin key nor an issuer of tokens.\n\
+             Make an admin key:    hearth token --admin-key > admin-key && chmod 600 admin-key\n\
+             and serve with it:    hearth serve --admin-key-file admin-key\n\
+             or set HEARTH_ADMIN_KEY, or configure [[issuers]] in hearth.toml",
+        )),
+        None => Ok(None),
+    }
+}
+
+/// Starts the engine, and gives the key of tickets along.
+async fn start_engine(mode: Mode, settings: &Settings) -> Result<(Engine, [u8; 32]), Exit> {
+    let known = settings.projects.iter().chain(&settings.project).cloned().collect();
+    let options = Options {
+        limits: settings.limits.clone(),
+        access: match mode {
+            Mode::Dev => Access::Open,
+            Mode::Serve => Access::Closed { signed_in: settings.signed_in },
+        },
+        projects: if mode == Mode::Dev { Projects::Any } else { Projects::Known(known) },
+        default_project: settings.project.clone(),
+    };
+    if settings.ephemeral {
+        return Ok((open::start(Backing::Memory, options)?, ids::random()));
+    }
+    let home = open::home(&settings.data)?;
+    if mode == Mode::Serve {
+        open::mark_served(&settings.data)?;
+    }
+    let ticket_key = open::ticket_key(&settings.data)?;
+    Ok((open::start(Backing::Disk(Box::new(home)), options)?, ticket_key))
+}
+
+/// Imports the seed where there is nothing yet.
+async fn seed(mode: Mode, settings: &Settings, engine: &Engine) -> Result<(), Exit> {
+    let Some(path) = settings.seed.as_deref().filter(|_| mode == Mode::Dev) else { return Ok(()) };
+    let project = match engine.default_project() {
+        Some(project) => project,
+        None => engine.claim_default_project(PROJECT_DEFAULT),
+    };
+    let name = DatabaseName::parse(&project, DatabaseName::DEFAULT).map_err(Exit::usage)?;
+    let opening = engine.clone();
+    let database = tokio::task::spawn_blocking(move || opening.database(&name)).await.map_err(Exit::start)?;
+    let mut place = Place::of(engine.clone(), database.map_err(Exit::start)?);
+    let (_, items) = place.page(None, None, None).await?;
+    if !items.is_empty() {
+        tracing::info!("there are documents already, so the seed is left alone");
+        return Ok(());
+    }
+    let done = import::seed(&mut place, path).await?;
+    println!("  seeded with {} documents of {}", done.documents, path.display());
+    Ok(())
+}
+
+/// What stands before the door: who a peer is to a dev server that others reach, and files of a folder.
+#[derive(Clone)]
+struct Front {
+    public: Option<Public>,
+    /// On an exposed dev server: what is asked of peers on this machine, who get in without a key.
+    loopback: Option<Origins>,
+    expose: Expose,
+}
+
+impl Front {
+    fn before(self, router: Router) -> Router {
+        if self.public.is_none() && self.loopback.is_none() {
+            return router;
+        }
+        let front = Arc::new(self);
+        router.layer(from_fn(move |request: Request, next: Next| {
+            let front = front.clone();
+            async move { front.answer(request, next).await }
+        }))
+    }
+
+    async fn answer(&self, mut request: Request, next: Next) -> Response {
+        if let Some(loopback) = &self.loopback {
+            let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical());
+            if peer.is_some_and(|peer| peer.is_loopback()) {
+                // A page elsewhere may have had its own name point here: to it this machine is not open.
+                let text =
+                    |name: header::HeaderName| request.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
+                let host = text(header::HOST).or(request.uri().authority().map(|authority| authority.as_str()));
+                if let Err(problem) = loopback.check(host, text(header::ORIGIN)) {
+                    return problem.into_response();
+                }
+            } else if self.expose == Expose::Key {
+                request.extensions_mut().insert(Peer(Mode::Serve));
+            }
+        }
+        if let Some(public) = &self.public
+            && let Some(answer) = public.answer(request.method(), request.uri(), request.headers()).await
+        {
+            return answer;
+        }
+        next.run(request).await
+    }
+}
+
+/// Says where the server is, and what to do with it. The line that begins with `hearth: listening on` is for scripts.
+fn greet(mode: Mode, settings: &Settings, engine: &Engine, address: SocketAddr, key: Option<&str>) {
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    println!("hearth: listening on {scheme}://{address}");
+    // An address that stands for all of them is none to open.
+    let host = if address.ip().is_unspecified() { "localhost".to_string() } else { address.ip().to_string() };
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let url = format!("{scheme}://{host}:{}", address.port());
+    let data = match settings.ephemeral {
+        true => "in memory, gone when this ends".to_string(),
+        false => std::path::absolute(&settings.data).unwrap_or(settings.data.clone()).display().to_string(),
+    };
+    println!("  data      {data}");
+    match engine.default_project() {
+        Some(project) => println!("  project   {project}"),
+        None if mode == Mode::Dev => println!("  project   the first that is named, else {PROJECT_DEFAULT}"),
+        None => println!("  project   none: name one with --project, or addresses name it as in /p/PROJECT/db"),
+    }
+    match mode {
+        Mode::Dev => {
+            println!("  demo      {url}/demo (open it twice)");
+            println!("  data API  curl {url}/db/messages --json '{{\"text\": \"hi\"}}'");
+            println!("  live      curl -N -H 'Accept: text/event-stream' {url}/db/messages");
+        }
+        Mode::Serve => match settings.signed_in {
+            SignedIn::Nothing => println!("  access    the admin key only"),
+            signed_in => {
+                let may = if signed_in == SignedIn::Read { "read" } else { "read and write" };
+                println!("  access    whoever is signed in may {may} everything");
+                tracing::warn!("[access] signed_in: every user who is signed in may {may} every document");
+            }
+        },
+    }
+    if mode == Mode::Serve && settings.ephemeral {
+        tracing::warn!("--ephemeral: nothing is kept on disk");
+    }
+    let red = |text: &str| match log::is_coloured(&std::io::stdout()) {
+        true => println!("\x1b[1;31m{text}\x1b[0m"),
+        false => println!("{text}"),
+    };
+    match (mode, settings.expose, key) {
+        (Mode::Dev, Expose::Key, Some(key)) => {
+            red("  Other machines can reach this server. They need the header");
+            red(&format!("  Authorization: Bearer {key}"));
+        }
+        (Mode::Dev, Expose::Unsafe, _) => red("  Whoever reaches this server can read and change everything in it."),
+        _ => {}
+    }
+}
+
+async fn maintain(engine: Engine) {
+    let mut ticks = tokio::time::interval(MAINTAIN_EVERY);
+    loop {
+        ticks.tick().await;
+        let engine = engine.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || engine.maintain()).await {
+            tracing::error!(%error, "maintenance ended early");
+        }
+    }
+}
+
+async fn reload(tls: Option<Tls>) {
+    let Some(tls) = tls else { return };
+    let mut ticks = tokio::time::interval(CERTIFICATES_EVERY);
+    let mut said = None;
+    loop {
+        ticks.tick().await;
+        let tls = tls.clone();
+        let Ok(reloaded) = tokio::task::spawn_blocking(move || tls.reload()).await else { continue };
+        match &reloaded {
+            Ok(true) => tracing::info!("took the changed certificate"),
+            Err(error) if said.as_ref() != Some(error) => {
+                tracing::error!(%error, "the certificate cannot be taken; the old one stays");
+            }
+            Ok(false) | Err(_) => {}
+        }
+        said = reloaded.err();
+    }
+}
+
+/// The signals that ask the process to stop.
+struct Signals {
+    count: watch::Receiver<u32>,
+}
+
+impl Signals {
+    /// Must be called within a runtime, in which a task counts them from now on.
+    #[cfg(unix)]
+    fn start() -> Result<Self, Exit> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).map_err(Exit::start)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(Exit::start)?;
+        let (sender, count) = watch::channel(0);
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                sender.send_modify(|count| *count += 1);
+            }
+        });
+        Ok(Self { count })
+    }
+
+    /// Must be called within a runtime, in which a task counts them from now on.
+    #[cfg(not(unix))]
+    fn start() -> Result<Self, Exit> {
+        let (sender, count) = watch::channel(0);
+        tokio::spawn(async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                sender.send_modify(|count| *count += 1);
+            }
+            // Where there is no such signal, nothing comes.
+            std::future::pending::<()>().await;
+        });
+        Ok(Self { count })
+    }
+
+    async fn first(&self) {
+        self.at_least(1).await;
+    }
+
+    async fn second(&self) {
+        self.at_least(2).await;
+    }
+
+    async fn at_least(&self, wanted: u32) {
+        // The task that counts lives as long as the runtime.
+        let _ = self.count.clone().wait_for(|count| *count >= wanted).await.map(drop);
+    }
+}
+
+/// Says why a command ended, and with which code.
+pub(crate) fn code(ended: Result<(), Exit>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => {
+            eprintln!("hearth: {}", exit.message);
+            ExitCode::from(exit.code as u8)
+        }
+    }
+}

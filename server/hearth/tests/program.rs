@@ -1,0 +1,282 @@
+//! The real program: starts, serves, stops, takes documents in and gives them out again.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+/// The program in an environment that holds no settings of it.
+fn hearth(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hearth"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HEARTH_")) {
+        command.env_remove(name);
+    }
+    command.current_dir(folder).env("NO_COLOR", "1").args(args);
+    command
+}
+
+#[track_caller]
+fn run(folder: &Path, args: &[&str]) -> Output {
+    hearth(folder, args).output().unwrap()
+}
+
+#[track_caller]
+fn succeed(folder: &Path, args: &[&str]) -> String {
+    let output = run(folder, args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[track_caller]
+fn fail(folder: &Path, code: i32, args: &[&str]) -> String {
+    let output = run(folder, args);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+    stderr
+}
+
+/// A running server; killed when dropped.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    #[track_caller]
+    fn start(folder: &Path, args: &[&str]) -> Self {
+        let args = [&["dev", "--listen", "127.0.0.1:0"], args].concat();
+        Self::spawn(hearth(folder, &args))
+    }
+
+    #[track_caller]
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines.find_map(|line| line.unwrap().strip_prefix("hearth: listening on http://")?.parse().ok());
+        // It may go on writing.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { address: address.expect("it says where it listens"), child }
+    }
+
+    /// The status and body of an answer; the connection is closed after it.
+    fn ask(&self, head: &str, body: &str) -> (u16, String) {
+        let mut socket = TcpStream::connect(self.address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let host = if head.to_lowercase().contains("\r\nhost:") { "" } else { "Host: localhost\r\n" };
+        let length = body.len();
+        write!(socket, "{head}\r\n{host}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer.split_once("\r\n\r\n").unwrap().1.to_string())
+    }
+
+    fn get(&self, target: &str) -> (u16, String) {
+        self.ask(&format!("GET {target} HTTP/1.1"), "")
+    }
+
+    /// Sends a signal and waits for the end.
+    fn stop(mut self) -> Option<i32> {
+        let status = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(status.success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+#[test]
+fn a_dev_server_serves_and_stops_when_it_is_told_to() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &["--ephemeral"]);
+    assert_eq!(server.get("/health").0, 200);
+    assert_eq!(server.get("/").1, "Ok");
+    assert!(server.get("/sdk/hearth.js").1.contains("onSnapshot"));
+    assert!(server.get("/demo").1.contains("/demo/chat.js"));
+    let mut listener = TcpStream::connect(server.address).unwrap();
+    listener.write_all(b"GET /db/a HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n").unwrap();
+    let mut first = [0; 12];
+    listener.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    assert_eq!(server.stop(), Some(0), "also while somebody listens");
+    let mut rest = String::new();
+    listener.read_to_string(&mut rest).unwrap();
+    assert!(!folder.path().join("hearth-data").exists());
+}
+
+/// Every type, and what is easily lost: kinds of numbers, empty and odd names, text that looks like something else.
+const DOCUMENTS: &str = r#"{"path":"a/all","data":{"array":[1,{"in":[2]},null],"bool":true,"bytes":{"$bytes":"aGk="},"double":3.0,"geo":{"$geo":[48.85,2.35]},"inf":{"$double":"-Infinity"},"int":{"$int":"9007199254740993"},"map":{"$map":{"$ref":1}},"nan":{"$double":"NaN"},"null":null,"odd name, \"x\"\n":{},"ref":{"$ref":"a/b"},"small":-0.5,"text":"line\r\nline, \"quoted\"","time":{"$timestamp":"2026-01-31T10:00:00.123456Z"},"vector":{"$vector":[0.5,1.0]},"zero":{"$double":"-0"}}}
+{"path":"a/text","data":{"bool":"true","double":"1.5","int":"1","json":"{\"a\":1}","null":"null","text":""}}
+"#;
+const BELOW: &str = "{\"path\":\"a/none/b/c\",\"data\":{\"deep\":true}}\n";
+
+#[test]
+fn what_is_exported_is_imported_exactly_in_every_format() {
+    let folder = folder();
+    let path = folder.path();
+    fs::write(path.join("in.ndjson"), format!("{DOCUMENTS}{BELOW}")).unwrap();
+    succeed(path, &["import", "--data", "first", "in.ndjson"]);
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(String::from).collect();
+        lines.sort();
+        lines
+    };
+    let everything = succeed(path, &["export", "--data", "first"]);
+    assert_eq!(sorted(&everything), sorted(&format!("{DOCUMENTS}{BELOW}")));
+
+    for (name, export, import) in [
+        ("a.ndjson.gz", &[][..], &[][..]),
+        ("a.json", &["--collection", "a"], &["--collection", "a"]),
+        ("a.csv", &["--collection", "a", "--cells", "json"], &["--collection", "a", "--cells", "json"]),
+    ] {
+        succeed(path, &[&["export", "--data", "first"], export, &[name]].concat());
+        let other = format!("{name}-data");
+        succeed(path, &[&["import", "--data", &other], import, &[name]].concat());
+        let again = succeed(path, &["export", "--data", &other, "--collection", "a"]);
+        assert_eq!(sorted(&again), sorted(DOCUMENTS), "{name}");
+    }
+    succeed(path, &["export", "--data", "first", "all.json"]);
+    succeed(path, &["import", "--data", "second", "all.json"]);
+    assert_eq!(succeed(path, &["export", "--data", "second"]), everything);
+}
+
+#[test]
+fn a_running_server_takes_documents_in_and_gives_them_out() {
+    let folder = folder();
+    let path = folder.path();
+    let server = Server::start(path, &["--ephemeral"]);
+    let url = format!("http://{}", server.address);
+    fs::write(path.join("in.ndjson"), DOCUMENTS).unwrap();
+    let many: String = (0..1_234).map(|n| format!("{n},name {n}\n")).collect();
+    fs::write(path.join("many.csv"), format!("n,name\n{many}")).unwrap();
+    succeed(path, &["import", "--server", &url, "in.ndjson"]);
+    let summary =
+        succeed(path, &["import", "--server", &url, "--collection", "many", "--id", "n", "--json", "many.csv"]);
+    assert!(summary.contains("\"documents\":1234"), "{summary}");
+    assert!(server.get("/db/many?count&where=n%20ge%201000").1.contains("\"count\":234"));
+    assert_eq!(succeed(path, &["export", "--server", &url, "--collection", "a"]), DOCUMENTS);
+    let csv = succeed(path, &["export", "--server", &url, "--collection", "many", "--format", "csv"]);
+    assert_eq!(csv.lines().count(), 1_235);
+    assert!(fail(path, 2, &["export", "--server", &url]).contains("--collection"));
+    assert!(fail(path, 1, &["import", "--server", "http://127.0.0.1:1", "in.ndjson"]).contains("127.0.0.1:1"));
+}
+
+#[test]
+fn a_bad_record_ends_an_import_or_is_left_out() {
+    let folder = folder();
+    let path = folder.path();
+    fs::write(path.join("in.ndjson"), "{\"n\":1}\nnope\n{\"n\":{\"$geo\":[91,0]}}\n{\"n\":4}\n").unwrap();
+    let error = fail(path, 1, &["import", "--data", "d", "--collection", "a", "in.ndjson"]);
+    assert!(error.contains("in.ndjson: line 2: ") && error.contains("1 documents were imported before"), "{error}");
+    let output = run(path, &["import", "--data", "d", "--collection", "a", "--skip-bad", "in.ndjson"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && stderr.contains("line 3: /n/$geo: "), "{stderr}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("imported 2 documents"));
+    assert!(fail(path, 2, &["import", "--data", "d", "--collection", "a", "what"]).contains("--format"));
+    assert!(fail(path, 1, &["import", "--data", "d", "--collection", "a", "gone.csv"]).contains("gone.csv"));
+}
+
+#[test]
+fn a_data_directory_in_use_is_left_alone() {
+    let folder = folder();
+    let path = folder.path();
+    let server = Server::start(path, &["--data", "d"]);
+    fs::write(path.join("in.ndjson"), "{\"n\":1}\n").unwrap();
+    let error = fail(path, 3, &["import", "--data", "d", "--collection", "a", "in.ndjson"]);
+    assert!(error.contains("in use by another hearth") && error.contains("--server"), "{error}");
+    let address = server.address.to_string();
+    assert!(fail(path, 3, &["dev", "--listen", &address, "--ephemeral"]).contains("another program has it"));
+    assert_eq!(server.stop(), Some(0));
+    fs::create_dir(path.join("other")).unwrap();
+    fs::write(path.join("other/thesis.txt"), "mine").unwrap();
+    assert!(fail(path, 3, &["dev", "--listen", "127.0.0.1:0", "--data", "other"]).contains("thesis.txt"));
+}
+
+#[test]
+fn a_seed_is_imported_once_and_a_folder_is_handed_out_beside_the_api() {
+    let folder = folder();
+    let path = folder.path();
+    fs::write(
+        path.join("seed.json"),
+        r#"{"rooms": {"lobby": {"open": true}}, "rooms/lobby/messages": [{"n": 1}, {"n": 2}]}"#,
+    )
+    .unwrap();
+    fs::create_dir(path.join("www")).unwrap();
+    fs::write(path.join("www/app.html"), "<p>app").unwrap();
+    for _ in 0..2 {
+        let server = Server::start(path, &["--data", "d", "--seed", "seed.json", "--public", "www"]);
+        assert!(server.get("/db/rooms/lobby").1.contains("\"open\":true"));
+        assert!(server.get("/db/rooms/lobby/messages?count").1.contains("\"count\":2"));
+        assert_eq!(server.get("/app.html"), (200, "<p>app".into()));
+        assert_eq!(server.get("/gone.html").0, 404);
+        assert_eq!(server.stop(), Some(0));
+    }
+}
+
+#[test]
+fn serving_needs_a_key_and_answers_nobody_without_one() {
+    let folder = folder();
+    let path = folder.path();
+    assert!(fail(path, 2, &["serve", "--listen", "127.0.0.1:0"]).contains("hearth token --admin-key"));
+    assert!(!path.join("hearth-data").exists());
+    let key = succeed(path, &["token", "--admin-key"]);
+    fs::write(path.join("key"), &key).unwrap();
+    assert!(fail(path, 2, &["serve", "--listen", "0.0.0.0:0", "--admin-key-file", "key"]).contains("--tls-cert"));
+    assert!(fail(path, 2, &["dev", "--listen", "0.0.0.0:0"]).contains("--expose"));
+
+    let args = ["serve", "--listen", "127.0.0.1:0", "--admin-key-file", "key", "--project", "demo"];
+    let server = Server::spawn(hearth(path, &args));
+    let write = |key: &str| server.ask(&format!("PUT /db/a/b HTTP/1.1\r\nAuthorization: Bearer {key}"), "{\"n\":1}").0;
+    assert_eq!(server.get("/health").0, 200);
+    assert_eq!(server.get("/db/a").0, 401);
+    assert_eq!(write("owner"), 401);
+    assert_eq!(write(key.trim()), 201);
+    let url = format!("http://{}", server.address);
+    assert!(fail(path, 1, &["export", "--server", &url, "--collection", "a"]).contains("HEARTH_ADMIN_KEY"));
+    let export =
+        hearth(path, &["export", "--server", &url, "--collection", "a"]).env("HEARTH_ADMIN_KEY", key.trim()).output();
+    assert_eq!(String::from_utf8(export.unwrap().stdout).unwrap(), "{\"path\":\"a/b\",\"data\":{\"n\":1}}\n");
+    assert_eq!(server.stop(), Some(0));
+    assert!(fail(path, 2, &["dev", "--listen", "127.0.0.1:0", "--expose=unsafe"]).contains("hearth serve has used"));
+}
+
+#[test]
+fn pages_of_foreign_hosts_get_nothing_from_an_exposed_server_either() {
+    let folder = folder();
+    for expose in [&[][..], &["--expose"], &["--expose=unsafe"]] {
+        let server = Server::start(folder.path(), &[&["--ephemeral"], expose].concat());
+        assert_eq!(server.get("/db/a").0, 200, "{expose:?}");
+        assert_eq!(server.ask("GET /db/a HTTP/1.1\r\nHost: evil.example", "").0, 403, "{expose:?}");
+        assert_eq!(server.ask("GET /db/a HTTP/1.1\r\nOrigin: https://evil.example", "").0, 403, "{expose:?}");
+    }
+}
+
+#[test]
+fn the_configuration_is_shown_with_its_origins_and_without_secrets() {
+    let folder = folder();
+    let path = folder.path();
+    fs::write(path.join("hearth.toml"), "project = \"from-file\"\n[access]\nsigned_in = \"read\"\n").unwrap();
+    let mut command = hearth(path, &["config", "--json", "--listen", "127.0.0.1:1"]);
+    let output = command.env("HEARTH_ADMIN_KEY", "very-hidden-very-hidden-key").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains("very-hidden"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let of = |key: &str| format!("{} {}", json["settings"][key]["value"], json["settings"][key]["from"]);
+    assert_eq!(of("project"), "\"from-file\" \"hearth.toml:1\"");
+    assert_eq!(of("listen"), "\"127.0.0.1:1\" \"--listen\"");
+    assert_eq!(of("admin_key"), "\"(hidden)\" \"HEARTH_ADMIN_KEY\"");
+    fs::write(path.join("hearth.toml"), "projct = \"x\"\n").unwrap();
+    assert!(fail(path, 2, &["config"]).contains("hearth.toml:1: there is no setting projct; did you mean project?"));
+}
