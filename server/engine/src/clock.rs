@@ -10,6 +10,12 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Time since some fixed moment of this process. Never goes back.
     fn elapsed(&self) -> Duration;
+
+    /// The same with the time that the machine has slept, where the system tells it: what a leap of the wall clock is
+    /// told by.
+    fn boot(&self) -> Duration {
+        self.elapsed()
+    }
 }
 
 /// The clock of the machine.
@@ -33,32 +39,53 @@ impl Clock for SystemClock {
     fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }
+
+    #[cfg(target_os = "linux")]
+    fn boot(&self) -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        // The clock of the boot begins at zero and only rises.
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
 }
 
 /// A clock that is moved by hand, for tests.
 #[derive(Debug, Default)]
 pub struct ManualClock {
+    /// Time that has passed.
     micros: AtomicU64,
+    /// How far the wall clock was moved beside that; wraps around.
+    apart: AtomicU64,
 }
 
 impl ManualClock {
     /// A clock that shows `micros`.
     pub fn at(micros: u64) -> Self {
-        Self { micros: AtomicU64::new(micros) }
+        Self { micros: AtomicU64::new(micros), apart: AtomicU64::new(0) }
     }
 
-    /// Sets the time, forward or back.
+    /// Sets the time, as if as much had passed; or back.
     pub fn set(&self, micros: u64) {
         self.micros.store(micros, Ordering::SeqCst);
+        self.apart.store(0, Ordering::SeqCst);
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, time: Duration) {
+        self.micros.fetch_add(time.as_micros() as u64, Ordering::SeqCst);
+    }
+
+    /// Moves the wall clock without any time passing.
+    pub fn leap_to(&self, micros: u64) {
+        self.apart.store(micros.wrapping_sub(self.micros.load(Ordering::SeqCst)), Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn micros(&self) -> u64 {
-        self.micros.load(Ordering::SeqCst)
+        self.micros.load(Ordering::SeqCst).wrapping_add(self.apart.load(Ordering::SeqCst))
     }
 
     fn elapsed(&self) -> Duration {
-        Duration::from_micros(self.micros())
+        Duration::from_micros(self.micros.load(Ordering::SeqCst))
     }
 }

@@ -1,14 +1,15 @@
 //! One database: what doors read, write and listen through.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hearth_auth::Caller;
 use hearth_core::change::{Change, Commit};
-use hearth_core::entry::{CommitEntry, kind};
-use hearth_core::query::Query;
+use hearth_core::query::{Query, Source};
 use hearth_core::{DatabaseName, DocPath, Document, Id, Version, keys};
-use hearth_store::{Blob, CommitLog, Direction, ReplayError, Store};
+use hearth_store::{Blob, CommitLog, Direction, Store};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use crate::applier::Applier;
@@ -16,6 +17,8 @@ use crate::authorize::{Access, Act, Authorized, Denied};
 use crate::clock::Clock;
 use crate::feed::{Feed, Jobs};
 use crate::history;
+use crate::ids;
+use crate::keeper::{self, Archive, Keeper};
 use crate::keys_seen::{self, KeysSeen};
 use crate::keyspace::Keyspace;
 use crate::limits::Limits;
@@ -23,14 +26,16 @@ use crate::listen::Opening;
 use crate::memtable::Memtable;
 use crate::metrics::Metrics;
 use crate::outbox::{Outbox, TargetId};
+use crate::places;
 use crate::read::{Answer, Budget, ReadError};
+use crate::rebuild::{self, Progress, RebuildError};
 use crate::request::{CommitError, CommitRequest, Committed};
+use crate::snapshot::SnapshotFailure;
+use crate::time::Time;
 use crate::token::Token;
 use crate::view::{StateError, View};
-use crate::writer::{self, Ask, Shared, Writer};
+use crate::writer::{self, Ask, Reply, Shared, Writer};
 
-/// Bytes of replayed changes that are applied to the state at once.
-const REPLAY_BYTES: usize = 4 << 20;
 /// How long a caller whose commit found the queue full is asked to wait.
 const RETRY_AFTER_MS: u64 = 100;
 
@@ -47,6 +52,7 @@ struct Inner {
     feed: Arc<Feed>,
     budget: Budget,
     queries: Arc<Semaphore>,
+    keeper: Keeper,
     // Taken by `close`: without a queue the writer ends.
     queue: Mutex<Option<mpsc::Sender<Ask>>>,
     writer: Mutex<Option<Writer>>,
@@ -58,6 +64,10 @@ pub(crate) struct Opened {
     pub(crate) number: u32,
     pub(crate) epoch: u64,
     pub(crate) log: Box<dyn CommitLog>,
+    /// Where snapshots are; none where nothing is on disk.
+    pub(crate) archive: Option<Archive>,
+    /// Told how far the state is, should it have to be rebuilt.
+    pub(crate) progress: Arc<Progress>,
 }
 
 /// What all databases of a process share.
@@ -65,6 +75,7 @@ pub(crate) struct Opened {
 pub(crate) struct Common {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) time: Arc<Time>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access: Access,
@@ -79,20 +90,15 @@ pub enum OpenError {
     #[error(transparent)]
     State(#[from] StateError),
     #[error(transparent)]
-    Replay(#[from] ReplayError),
+    Rebuild(#[from] RebuildError),
+    #[error(
+        "the newest commit of this database is {ahead_seconds} s ahead of this machine's clock (version {newest}); \
+         nothing was changed and all data is safe: if the clock is wrong, set it and start again; if it is right, \
+         start with --accept-clock, and new commits follow right behind that time until the clock has reached it"
+    )]
+    ClockBehind { newest: Version, ahead_seconds: u64 },
     #[error("a thread of the database could not be started: {0}")]
     Thread(#[from] std::io::Error),
-}
-
-/// An entry that replay cannot take.
-#[derive(Debug, thiserror::Error)]
-enum EntryError {
-    #[error("it is of kind {kind}, which this hearth does not know: use the hearth that wrote it, or a newer one")]
-    Kind { kind: u8 },
-    #[error(transparent)]
-    Damaged(#[from] hearth_core::codec::DecodeError),
-    #[error(transparent)]
-    Store(#[from] hearth_store::StoreError),
 }
 
 /// A document, or that there is none.
@@ -108,6 +114,10 @@ pub struct GetAnswer {
 #[derive(Clone, Copy, Debug)]
 pub struct FeedAccess;
 
+/// The right to take away everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Wipe;
+
 /// A part of the change feed.
 #[derive(Clone, Debug)]
 pub struct FeedPage {
@@ -122,32 +132,20 @@ pub struct FeedPage {
 impl Database {
     /// Opens a database: what the log holds beyond the state is replayed into it first.
     pub(crate) fn open(opened: Opened, common: &Common) -> Result<Self, OpenError> {
-        let Opened { name, number, epoch, log } = opened;
+        let Opened { name, number, epoch, log, archive, progress } = opened;
         let keyspace = Keyspace::new(number);
         let store = common.store.clone();
-        let meta = |key: Vec<u8>| -> Result<Version, OpenError> {
-            let bytes = store.get(&key).map_err(StateError::from)?;
-            Ok(bytes.and_then(|bytes| history::version_of(&bytes)).unwrap_or_default())
-        };
-        let applied = meta(keyspace.applied())?;
+        check_clock(log.last(), common)?;
         let memtable = Arc::new(Memtable::new(keyspace, store.clone()));
-        replay(&*log, applied, keyspace, &memtable)?;
-        let visible = log.last().max(applied);
-        let history_start = meta(keyspace.history_start())?;
-        let seen = read_keys(keyspace, &*store, &common.limits)?;
+        let snapshots = archive.as_ref().map(|archive| &archive.snapshots);
+        let standing = rebuild::bring_up(keyspace, &memtable, &*log, snapshots, epoch, &progress)?;
+        let seen = read_keys(keyspace, &*store, standing.life.floor, &common.limits)?;
         common.applier.add(&memtable);
-        let shared = Arc::new(Shared::new(
-            keyspace,
-            memtable.clone(),
-            visible,
-            history_start,
-            common.clock.clone(),
-            common.limits.clone(),
-            common.metrics.clone(),
-        ));
+        let shared = Arc::new(Shared::new(keyspace, memtable.clone(), &standing, common));
+        shared.log_grown.store(keeper::grown(&*log, archive.as_ref(), &standing), Ordering::Release);
         let budget =
             Budget { clock: common.clock.clone(), limits: common.limits.clone(), metrics: common.metrics.clone() };
-        let feed = Arc::new(Feed::new(shared.clone(), budget.clone(), epoch, common.jobs.clone()));
+        let feed = Arc::new(Feed::new(shared.clone(), budget.clone(), common.jobs.clone()));
         let (queue, asked) = mpsc::channel(common.limits.queue_commits_max);
         let (applier, bytes) = (common.applier.clone(), common.limits.generation_bytes_max);
         let freeze = move || {
@@ -161,6 +159,7 @@ impl Database {
             inner: Arc::new(Inner {
                 name,
                 access: common.access,
+                keeper: Keeper::new(shared.clone(), archive),
                 shared,
                 feed,
                 budget,
@@ -173,6 +172,7 @@ impl Database {
 
     /// Ends the writer after what was asked, tells listeners, applies everything. Blocks.
     pub(crate) fn close(&self) -> Version {
+        self.inner.keeper.stop();
         drop(self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(writer) = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
             writer.join();
@@ -190,20 +190,42 @@ impl Database {
         Arc::strong_count(&self.inner) == 1 && !self.inner.feed.has_listeners()
     }
 
-    /// Moves `visible` to the clock's time if anyone listens, and removes history that is old enough.
+    /// Moves `visible` to the clock's time if anyone listens, removes history that is old enough, and has a snapshot written
+    /// when one is due.
     pub(crate) fn maintain(&self) -> Result<(), StateError> {
         if self.inner.feed.has_listeners() {
-            self.tick();
+            self.ask(Ask::Tick { at_least: Version::ZERO });
         }
         let shared = &self.inner.shared;
-        let old = shared.clock.micros().saturating_sub(shared.limits.history.as_micros() as u64);
-        history::trim(shared, Version::from_micros(old)).map(drop)
+        let old = shared.time.micros().saturating_sub(shared.limits.history.as_micros() as u64);
+        history::trim(shared, Version::from_micros(old))?;
+        self.keep();
+        Ok(())
     }
 
-    fn tick(&self) {
-        // A full queue moves `visible` by itself.
+    /// Has the keeper go its round.
+    fn keep(&self) {
+        let queue =
+            self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(mpsc::Sender::downgrade);
+        self.inner.keeper.begin_round(self.inner.name.project(), move || {
+            // The log is the writer's: it lets go of what the round has found needless.
+            if let Some(queue) = queue.as_ref().and_then(mpsc::WeakSender::upgrade) {
+                let _ = queue.try_send(Ask::Nudge);
+            }
+        });
+    }
+
+    /// Writes a snapshot now, due or not, and answers its version; none where nothing is kept on disk. Blocks.
+    pub fn snapshot(&self) -> Result<Option<Version>, SnapshotFailure> {
+        let written = self.inner.keeper.snapshot_now()?;
+        self.ask(Ask::Nudge);
+        Ok(written.map(|(version, _)| version))
+    }
+
+    fn ask(&self, ask: Ask) {
+        // A full queue moves everything by itself.
         if let Some(queue) = &*self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner) {
-            let _ = queue.try_send(Ask::Tick);
+            let _ = queue.try_send(ask);
         }
     }
 
@@ -224,7 +246,7 @@ impl Database {
 
     /// Which life of the database this is; part of tokens.
     pub fn epoch(&self) -> u64 {
-        self.inner.feed.epoch
+        self.inner.shared.lives.now().epoch
     }
 
     /// Why the database takes no writes any more, if that is so.
@@ -267,6 +289,11 @@ impl Database {
         self.inner.access.authorize(caller, Act::Administer, FeedAccess)
     }
 
+    /// Asks whether a caller may wipe the database.
+    pub fn authorize_wipe(&self, caller: &Caller) -> Result<Authorized<Wipe>, Denied> {
+        self.inner.access.authorize(caller, Act::Administer, Wipe)
+    }
+
     // ---- reading
 
     /// One document.
@@ -305,6 +332,21 @@ impl Database {
         .await
     }
 
+    /// The places of a collection behind `after`, at most so many, by name: its documents, and those that are missing and
+    /// have others below them. Of the query only the collection counts; other sources have no places.
+    pub async fn places(
+        &self,
+        query: &Authorized<Arc<Query>>,
+        after: Option<&DocPath>,
+        places_max: usize,
+        at: Option<Version>,
+    ) -> Result<Vec<(DocPath, Option<Arc<Document>>)>, ReadError> {
+        let Source::Collection(collection) = query.source().clone() else { return Ok(Vec::new()) };
+        let view = self.view(at).await?;
+        let after = after.cloned();
+        self.blocking(move || Ok(places::of(&view, &collection, after.as_ref(), places_max)?)).await
+    }
+
     /// What has changed in a result since a token.
     pub async fn since(&self, query: &Authorized<Arc<Query>>, token: &Token) -> Result<Opening, ReadError> {
         let (query, token, feed) = (Arc::clone(query), *token, self.inner.feed.clone());
@@ -341,11 +383,11 @@ impl Database {
         let shared = &self.inner.shared;
         let Some(at) = at else { return Ok(shared.view()) };
         if at > self.visible() {
-            if at.micros() > shared.clock.micros() {
+            if at.micros() > shared.time.micros() {
                 return Err(ReadError::NotYet { at, visible: self.visible() });
             }
             // Time has passed and nothing was committed: say so in the log, so that no later commit undercuts the read.
-            self.tick();
+            self.ask(Ask::Tick { at_least: at });
             shared.visible.above(Version::from_micros(at.micros() - 1)).await;
         }
         let view = self.inner.feed.view_at(at);
@@ -402,6 +444,14 @@ impl Database {
         self.inner.feed.unlisten(outbox.inbox(), target);
     }
 
+    /// Returns when every outbox holds what it is to tell of commits up to `version`, but for what is being worked out
+    /// still, see [`Outbox::settled`].
+    pub async fn passed(&self, version: Version) {
+        if let Some(before) = version.micros().checked_sub(1) {
+            self.inner.feed.told.above(Version::from_micros(before)).await;
+        }
+    }
+
     // ---- writing
 
     /// Commits. Answered when it is durable and every listener's outbox holds what it changed.
@@ -416,16 +466,31 @@ impl Database {
         if bytes > limit {
             return Err(CommitError::TooLarge { bytes, limit });
         }
+        let scope = caller.scope().as_str().into();
+        self.write(|reply| Ask::Commit { scope, request, reply }).await
+    }
+
+    /// Asks the writer for a change and waits for its verdict.
+    async fn write(&self, ask: impl FnOnce(Reply) -> Ask) -> Result<Committed, CommitError> {
         let (reply, answer) = oneshot::channel();
-        let ask = Ask::Commit { scope: caller.scope().as_str().into(), request, reply };
         let queue = self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        queue.ok_or(CommitError::Closed)?.try_send(ask).map_err(|error| match error {
+        queue.ok_or(CommitError::Closed)?.try_send(ask(reply)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => CommitError::Overloaded { retry_after_ms: RETRY_AFTER_MS },
             mpsc::error::TrySendError::Closed(_) => CommitError::Closed,
         })?;
         // A writer that ends without an answer may have written.
         let lost = || CommitError::Unknown { cause: "the writer has stopped".into() };
         answer.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// Takes away all documents and idempotency keys and begins a new epoch. Takes no longer however much there is; the
+    /// space is freed in the background. Listeners begin anew, and tokens given before lead to a reset. Answers the version
+    /// at which nothing is left, when that is durable.
+    pub async fn wipe(&self, _wipe: &Authorized<Wipe>) -> Result<Version, CommitError> {
+        let epoch = u64::from_be_bytes(ids::random());
+        let committed = self.write(|reply| Ask::Wipe { epoch, reply }).await?;
+        self.keep();
+        Ok(committed.version)
     }
 
     // ---- the change feed
@@ -453,6 +518,36 @@ impl Database {
     }
 }
 
+/// What tests of the engine look at.
+#[cfg(test)]
+impl Database {
+    /// Waits until the keeper's round is over and the log has let go of what it may.
+    pub(crate) fn settle(&self) {
+        self.inner.keeper.wait();
+    }
+
+    pub(crate) fn pin(&self) -> View {
+        self.inner.shared.view()
+    }
+
+    pub(crate) fn seen_by(&self, view: &View, path: &DocPath) -> Option<Version> {
+        view.document(path).unwrap().map(|document| document.updated)
+    }
+
+    pub(crate) fn store(&self) -> Arc<dyn Store> {
+        self.inner.shared.memtable.store().clone()
+    }
+
+    pub(crate) fn apply_all(&self) {
+        self.inner.shared.memtable.freeze(1);
+        self.inner.shared.memtable.apply_frozen().unwrap();
+    }
+
+    pub(crate) fn superseded_bytes(&self) -> u64 {
+        crate::memtable::number(&*self.store(), &self.inner.shared.keyspace.superseded()).unwrap()
+    }
+}
+
 /// A long poll's place in the registry, given up when it is dropped.
 struct Waiting<'a> {
     feed: &'a Feed,
@@ -474,31 +569,18 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Takes the log's entries above `applied` into the state.
-fn replay(log: &dyn CommitLog, applied: Version, keyspace: Keyspace, memtable: &Memtable) -> Result<(), OpenError> {
-    log.replay(applied, &mut |entry| {
-        let puts = match entry.kind {
-            kind::COMMIT => {
-                let commit = CommitEntry::decode(&entry.body).map_err(EntryError::from)?;
-                writer::puts(keyspace, entry.version, &commit)
-            }
-            kind::TICK => Vec::new(),
-            kind => return Err(EntryError::Kind { kind }.into()),
-        };
-        memtable.insert(puts, entry.version);
-        if memtable.freeze(REPLAY_BYTES) {
-            memtable.apply_frozen().map_err(EntryError::from)?;
-        }
-        Ok(())
-    })?;
-    memtable.freeze(1);
-    memtable.apply_frozen().map_err(StateError::from)?;
-    Ok(())
+/// Refuses a log whose newest commit lies so far ahead of the clock that one of the two must be wrong.
+fn check_clock(newest: Version, common: &Common) -> Result<(), OpenError> {
+    let ahead = Duration::from_micros(newest.micros().saturating_sub(common.time.micros()));
+    if ahead <= common.limits.clock_ahead_max {
+        return Ok(());
+    }
+    Err(OpenError::ClockBehind { newest, ahead_seconds: ahead.as_secs() })
 }
 
-fn read_keys(keyspace: Keyspace, store: &dyn Store, limits: &Limits) -> Result<KeysSeen, StateError> {
+fn read_keys(keyspace: Keyspace, store: &dyn Store, floor: Version, limits: &Limits) -> Result<KeysSeen, StateError> {
     let mut seen = KeysSeen::default();
-    let mut range = keyspace.requests();
+    let mut range = keyspace.requests(floor, Version::MAX);
     loop {
         let page: Vec<(Vec<u8>, Blob)> = store.scan(&range, Direction::Forward, 1_000)?;
         let Some((last, _)) = page.last() else { return Ok(seen) };

@@ -1,11 +1,13 @@
 //! The engine: many databases in one process, opened when they are first asked for.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use hearth_core::{DatabaseName, Id, Version};
-use hearth_store::{Check, DatabaseId, Home, HomeError, LogOptions, Memory, NoLog, Sled, SledOptions, Store};
+use hearth_store::{
+    Check, DatabaseId, Home, HomeError, LogOptions, Memory, NoLog, Sled, SledOptions, Snapshots, Store,
+};
 use tokio::sync::Semaphore;
 
 use crate::applier::Applier;
@@ -14,8 +16,11 @@ use crate::clock::Clock;
 use crate::database::{Common, Database, OpenError, Opened};
 use crate::feed::Jobs;
 use crate::ids;
+use crate::keeper::Archive;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::rebuild::{Progress, ProgressNow};
+use crate::time::Time;
 
 /// Where databases are kept.
 pub enum Backing {
@@ -69,6 +74,8 @@ pub enum DatabaseError {
     TooMany { limit: usize },
     #[error("the server is stopping")]
     Closed,
+    #[error("the database is being rebuilt from its snapshot and log, {percent} % are done; try again in a while")]
+    Opening { percent: u8 },
     #[error("the database cannot be served: {cause}")]
     Damaged { cause: Arc<str> },
 }
@@ -91,6 +98,8 @@ struct Inner {
 #[derive(Default)]
 struct Slot {
     state: Mutex<SlotState>,
+    /// How far its opening is, while that goes on.
+    progress: Arc<Progress>,
 }
 
 #[derive(Default)]
@@ -105,6 +114,22 @@ struct Remembered {
     /// Numbers and epochs of databases in memory.
     in_memory: HashMap<DatabaseName, (u32, u64)>,
     closed: bool,
+}
+
+/// What is read within this many bytes is worth waiting for when a database is opened.
+const WAITED_BYTES_MAX: u64 = 8 << 20;
+
+/// The version of the newest snapshot whose head is whole; zero where there is none.
+fn last_snapshot(snapshots: &Snapshots) -> Result<Version, HomeError> {
+    let versions = snapshots.list().map_err(HomeError::Snapshots)?;
+    let is_whole = |version: &Version| match snapshots.head(*version) {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::error!(%error, "a snapshot cannot be read; it is left where it is and not used");
+            false
+        }
+    };
+    Ok(versions.into_iter().rev().find(is_whole).unwrap_or_default())
 }
 
 /// What starting found.
@@ -134,12 +159,14 @@ impl Engine {
         let runtime = tokio::runtime::Handle::current();
         let jobs: Jobs = Arc::new(move |job| drop(runtime.spawn_blocking(job)));
         let limits = Arc::new(options.limits.clone());
+        let metrics: Arc<Metrics> = Arc::default();
         let common = Common {
             store,
+            time: Arc::new(Time::new(clock.clone(), limits.clock_leap_max, metrics.clone())),
             clock,
             queries: Arc::new(Semaphore::new(limits.queries_running_max)),
             limits,
-            metrics: Arc::default(),
+            metrics,
             access: options.access,
             applier: Applier::start()?,
             jobs,
@@ -171,13 +198,25 @@ impl Engine {
             return Err(DatabaseError::UnknownProject { project: name.project().into() });
         }
         let slot = self.slots().entry(name.clone()).or_default().clone();
-        let mut state = slot.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = match slot.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(error)) => error.into_inner(),
+            Err(TryLockError::WouldBlock) => match slot.progress.now() {
+                // Being opened, and that takes its time.
+                now if now.bytes_total > WAITED_BYTES_MAX => {
+                    return Err(DatabaseError::Opening { percent: now.percent() });
+                }
+                _ => slot.state.lock().unwrap_or_else(PoisonError::into_inner),
+            },
+        };
         state.used = self.inner.common.clock.elapsed();
         if let Some(database) = &state.database {
             return Ok(database.clone());
         }
         self.make_room(name)?;
-        let database = self.open(name).map_err(|cause| {
+        let opened = self.open(name, slot.progress.clone());
+        slot.progress.end();
+        let database = opened.map_err(|cause| {
             tracing::error!(%name, %cause, "a database could not be opened");
             DatabaseError::Damaged { cause: cause.into() }
         })?;
@@ -233,20 +272,29 @@ impl Engine {
         if open < limit { Ok(()) } else { Err(DatabaseError::TooMany { limit }) }
     }
 
-    fn open(&self, name: &DatabaseName) -> Result<Database, String> {
+    fn open(&self, name: &DatabaseName, progress: Arc<Progress>) -> Result<Database, String> {
         let opened = match &self.inner.backing {
             Backing::Memory => {
                 let mut remembered = self.remembered();
                 let fresh = (remembered.in_memory.len() as u32 + 1, u64::from_be_bytes(ids::random()));
                 let (number, epoch) = *remembered.in_memory.entry(name.clone()).or_insert(fresh);
-                Opened { name: name.clone(), number, epoch, log: Box::new(NoLog::new()) }
+                Opened { name: name.clone(), number, epoch, log: Box::new(NoLog::new()), archive: None, progress }
             }
-            Backing::Disk(home) => self.open_on_disk(home, name).map_err(|error| error.to_string())?,
+            Backing::Disk(home) => self.open_on_disk(home, name, progress).map_err(|error| error.to_string())?,
         };
-        Database::open(opened, &self.inner.common).map_err(|error: OpenError| error.to_string())
+        let (number, epoch) = (opened.number, opened.epoch);
+        let database = Database::open(opened, &self.inner.common).map_err(|error: OpenError| error.to_string())?;
+        // The log says when a wipe has begun a new epoch; the catalog follows.
+        if let Backing::Disk(home) = &self.inner.backing
+            && database.epoch() != epoch
+            && let Err(error) = home.set_epoch(number, database.epoch())
+        {
+            tracing::warn!(%name, %error, "the new epoch could not be noted in the catalog; the log has it");
+        }
+        Ok(database)
     }
 
-    fn open_on_disk(&self, home: &Home, name: &DatabaseName) -> Result<Opened, HomeError> {
+    fn open_on_disk(&self, home: &Home, name: &DatabaseName, progress: Arc<Progress>) -> Result<Opened, HomeError> {
         let record = match home.database(name.project(), name.database()) {
             Some(record) => record,
             None => {
@@ -257,18 +305,46 @@ impl Engine {
         let applied = self.applied(record.number);
         // When the state holds everything but the tail, only the tail is read again.
         let check = if applied == Version::ZERO { Check::Whole } else { Check::Tail };
-        let (log, recovered) = home.open_log(record.number, applied, LogOptions { check, ..LogOptions::default() })?;
+        let snapshots = home.snapshots(record.number)?;
+        let last = last_snapshot(&snapshots)?;
+        // What a snapshot holds was durable in the log; and either it or the state stands for what the log has dropped.
+        let known = applied.max(last);
+        let options = LogOptions { check, covered: known, ..LogOptions::default() };
+        let (log, recovered) = home.open_log(record.number, known, options)?;
         if recovered.cut_bytes > 0 {
             let bytes = recovered.cut_bytes;
             tracing::warn!(%name, bytes, "cut a torn group off the end of the log; it was never acknowledged");
         }
-        Ok(Opened { name: name.clone(), number: record.number, epoch: record.epoch, log: Box::new(log) })
+        let (number, epoch, database) = (record.number, record.epoch, record.id);
+        let archive = Some(Archive::new(snapshots, database));
+        Ok(Opened { name: name.clone(), number, epoch, log: Box::new(log), archive, progress })
     }
 
     fn applied(&self, number: u32) -> Version {
         let key = crate::keyspace::Keyspace::new(number).applied();
         let bytes = self.inner.common.store.get(&key).ok().flatten();
         bytes.and_then(|bytes| crate::history::version_of(&bytes)).unwrap_or_default()
+    }
+
+    /// Opens the databases that are there, as many as may be open: so that what has to be rebuilt is under way before it is
+    /// asked for. Blocks.
+    pub fn open_all(&self) {
+        for name in self.database_names().into_iter().take(self.inner.common.limits.databases_open_max) {
+            // Whoever asks for it is told the same, and it is in the log already.
+            let _ = self.database(&name);
+        }
+    }
+
+    /// How far the databases are that are being opened right now.
+    pub fn opening(&self) -> Vec<(DatabaseName, ProgressNow)> {
+        let slots = self.slots();
+        let under_way = slots.iter().map(|(name, slot)| (name.clone(), slot.progress.now()));
+        under_way.filter(|(_, now)| now.bytes_total > 0).collect()
+    }
+
+    /// Whether the wall clock has leapt ahead and is not followed.
+    pub fn is_clock_held(&self) -> bool {
+        self.inner.common.time.is_held()
     }
 
     /// Whether a database is open, so that asking for it does not block.

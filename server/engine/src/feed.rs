@@ -19,6 +19,7 @@ use crate::read::Budget;
 use crate::recent::Recent;
 use crate::token::Token;
 use crate::view::{StateError, View};
+use crate::visible::Visible;
 use crate::writer::Shared;
 
 /// Runs work that may take long away from the thread that asked.
@@ -28,10 +29,11 @@ pub(crate) type Jobs = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
 pub(crate) struct Feed {
     pub(crate) shared: Arc<Shared>,
     pub(crate) budget: Budget,
-    pub(crate) epoch: u64,
     jobs: Jobs,
     // Held while one commit is passed or one listener comes or goes; queries are run outside.
     registry: Mutex<Registry>,
+    /// Up to which version every outbox holds what it is to tell.
+    pub(crate) told: Visible,
 }
 
 /// Who listens to what.
@@ -79,7 +81,7 @@ struct Listener {
 }
 
 impl Feed {
-    pub(crate) fn new(shared: Arc<Shared>, budget: Budget, epoch: u64, jobs: Jobs) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, budget: Budget, jobs: Jobs) -> Self {
         let registry = Registry {
             entries: HashMap::new(),
             by_query: HashMap::new(),
@@ -91,7 +93,8 @@ impl Feed {
             closed: false,
             metrics: shared.metrics.clone(),
         };
-        Self { shared, budget, epoch, jobs, registry: Mutex::new(registry) }
+        let told = Visible::new(registry.passed);
+        Self { shared, budget, jobs, registry: Mutex::new(registry), told }
     }
 
     pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -100,7 +103,7 @@ impl Feed {
 
     /// The token of a query's result at a version.
     pub(crate) fn token(&self, query: &Query, version: Version) -> Token {
-        Token { version, epoch: self.epoch, query: query.hash() }
+        Token { version, epoch: self.shared.lives.at(version).epoch, query: query.hash() }
     }
 
     /// Whether anyone listens.
@@ -136,6 +139,7 @@ impl Feed {
         held.release(commit.version);
         // Its listeners begin anew, and are then told that their result is too large.
         overgrown.into_iter().for_each(|id| registry.drop_entry(id));
+        self.told.advance(commit.version);
     }
 
     /// Shows a commit to one watch.
@@ -180,7 +184,7 @@ impl Feed {
     }
 
     pub(crate) fn view_at(&self, version: Version) -> View {
-        View::open(version, self.shared.keyspace, &self.shared.memtable, &self.shared.pins)
+        self.shared.view_at(version)
     }
 
     /// Begins to read a limit window again at `version`. The listeners' outboxes hold that version back until it is told.
@@ -253,6 +257,22 @@ impl Feed {
     /// Gives up a watch that could not be filled; its listeners have to begin anew.
     pub(crate) fn unfilled(&self, id: EntryId) {
         self.registry().drop_entry(id);
+    }
+
+    /// Makes everybody begin anew: all that they know was taken away by a wipe at `version`.
+    pub(crate) fn wiped(&self, version: Version) {
+        let mut registry = self.registry();
+        registry.recent = Recent::new(version, &self.shared.limits);
+        registry.passed = version;
+        let ids: Vec<EntryId> = registry.entries.keys().copied().collect();
+        for id in ids {
+            match registry.entries.get(&id) {
+                Some(Entry::Waiting { woken, .. }) => woken.notify_one(),
+                Some(Entry::Watched(_)) => registry.drop_entry(id),
+                None => {}
+            }
+        }
+        self.told.advance(version);
     }
 
     /// Ends one listener.

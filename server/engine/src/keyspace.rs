@@ -54,6 +54,11 @@ impl Keyspace {
         self.key(letter::DOCUMENT, &[doc_key, &(!version.micros()).to_be_bytes()])
     }
 
+    /// All versions of a document that are above `floor` and not above `version`, newest first.
+    pub(crate) fn document_between(&self, doc_key: &[u8], floor: Version, version: Version) -> KeyRange {
+        KeyRange { from: self.document(doc_key, version), to: self.document(doc_key, floor) }
+    }
+
     /// All versions of a document that are not above `version`, newest first.
     pub(crate) fn document_since(&self, doc_key: &[u8], version: Version) -> KeyRange {
         let from = self.document(doc_key, version);
@@ -63,6 +68,34 @@ impl Keyspace {
     /// Documents whose keys are in a range.
     pub(crate) fn documents(&self, from: &[u8], to: &[u8]) -> KeyRange {
         KeyRange { from: self.key(letter::DOCUMENT, &[from]), to: self.key(letter::DOCUMENT, &[to]) }
+    }
+
+    /// All versions of all documents.
+    pub(crate) fn all_documents(&self) -> KeyRange {
+        KeyRange::prefix(&self.key(letter::DOCUMENT, &[]))
+    }
+
+    /// The document's key and the version in the key of one of its versions.
+    pub(crate) fn split_document(key: &[u8]) -> Option<(&[u8], Version)> {
+        let own = key.get(Self::PREFIX_BYTES..)?;
+        let (doc_key, version) = own.split_last_chunk::<VERSION_BYTES>()?;
+        Some((doc_key, Version::from_micros(!u64::from_be_bytes(*version))))
+    }
+
+    /// All keys of the database.
+    pub(crate) fn all(&self) -> KeyRange {
+        let behind = self.number.checked_add(1).map_or(vec![0xff; 5], |number| number.to_be_bytes().to_vec());
+        KeyRange { from: self.number.to_be_bytes().to_vec(), to: behind }
+    }
+
+    /// Bytes that the entry of one change takes, for a document's key of this length.
+    pub(crate) fn change_bytes(doc_key_bytes: usize) -> usize {
+        Self::PREFIX_BYTES + VERSION_BYTES + 4 + doc_key_bytes
+    }
+
+    /// Bytes that a record of a document takes with its key.
+    pub(crate) fn document_bytes(doc_key_bytes: usize, record_bytes: usize) -> usize {
+        Self::PREFIX_BYTES + doc_key_bytes + VERSION_BYTES + record_bytes
     }
 
     /// The entry of a document in its collection group.
@@ -97,14 +130,35 @@ impl Keyspace {
         self.key(letter::REQUEST, &[&version.micros().to_be_bytes()])
     }
 
-    /// All records of idempotency keys, oldest first.
-    pub(crate) fn requests(&self) -> KeyRange {
-        KeyRange::prefix(&self.key(letter::REQUEST, &[]))
+    /// The records of idempotency keys of commits above `after` and up to `until`, oldest first.
+    pub(crate) fn requests(&self, after: Version, until: Version) -> KeyRange {
+        let bound = |version: Version| self.key(letter::REQUEST, &[&version.micros().saturating_add(1).to_be_bytes()]);
+        KeyRange { from: bound(after), to: bound(until) }
     }
 
     /// The last version whose changes are all in the state.
     pub(crate) fn applied(&self) -> Vec<u8> {
         self.key(letter::META, &[b"applied"])
+    }
+
+    /// The version of the last wipe: what lies at or below it is no longer there.
+    pub(crate) fn floor(&self) -> Vec<u8> {
+        self.key(letter::META, &[b"floor"])
+    }
+
+    /// Up to which wipe what lies below was removed.
+    pub(crate) fn swept(&self) -> Vec<u8> {
+        self.key(letter::META, &[b"swept"])
+    }
+
+    /// The epoch that began with the last wipe.
+    pub(crate) fn epoch(&self) -> Vec<u8> {
+        self.key(letter::META, &[b"epoch"])
+    }
+
+    /// How many bytes of superseded versions are kept.
+    pub(crate) fn superseded(&self) -> Vec<u8> {
+        self.key(letter::META, &[b"superseded"])
     }
 
     /// The oldest version that can still be read.

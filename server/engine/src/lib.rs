@@ -2,6 +2,7 @@
 //!
 //! Knows no protocol. Doors translate into [`CommitRequest`]s and queries, and translate back.
 
+mod admin;
 mod applier;
 pub mod authorize;
 pub mod clock;
@@ -11,18 +12,24 @@ mod feed;
 mod history;
 pub mod ids;
 mod index;
+mod keeper;
 mod keys_seen;
 mod keyspace;
 pub mod limits;
 pub mod listen;
+mod lives;
 mod memtable;
 pub mod metrics;
 pub mod outbox;
+mod places;
 pub mod read;
+mod rebuild;
 mod recent;
 pub mod request;
+mod snapshot;
 #[cfg(test)]
 mod tests;
+mod time;
 pub mod token;
 mod view;
 mod visible;
@@ -30,13 +37,15 @@ mod writer;
 
 pub use authorize::{Access, Authorized, Denied, SignedIn};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use database::{Database, FeedAccess, FeedPage, GetAnswer, OpenError};
+pub use database::{Database, FeedAccess, FeedPage, GetAnswer, OpenError, Wipe};
 pub use engine::{Backing, DatabaseError, Engine, Options, Projects, StartError, Started};
 pub use limits::Limits;
 pub use listen::Opening;
 pub use metrics::{Format, Metrics};
 pub use outbox::{Delivery, Outbox, SharedEvent, TargetId};
 pub use read::{Answer, ReadError};
+pub use rebuild::{ProgressNow, RebuildError};
 pub use request::{CommitError, CommitRequest, Committed, QueryRead};
+pub use snapshot::SnapshotFailure;
 pub use token::{Token, TokenError};
 pub use view::StateError;

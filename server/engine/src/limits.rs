@@ -39,6 +39,14 @@ pub struct Limits {
     pub databases_open_max: usize,
     /// How long superseded versions are kept.
     pub history: Duration,
+    /// Bytes of superseded versions that are kept of one database, however young; the oldest go first.
+    pub history_bytes_max: u64,
+    /// Bytes that a log grows at least between two snapshots, however small the database.
+    pub snapshot_log_bytes_min: u64,
+    /// How far the wall clock may leap ahead of the boot clock and still be followed.
+    pub clock_leap_max: Duration,
+    /// How far the newest commit of a database may be ahead of the clock when it is opened. `--accept-clock` lifts it.
+    pub clock_ahead_max: Duration,
     /// Idempotency keys that are remembered of one caller.
     pub request_keys_per_scope_max: usize,
     /// Idempotency keys that are remembered of one database.
@@ -70,9 +78,13 @@ impl Default for Limits {
             listeners_per_connection_max: 1_000,
             resume_changes_max: 10_000,
             recent_commits_max: 4_096,
-            recent_bytes_max: 16 << 20,
+            recent_bytes_max: 2 << 20,
             databases_open_max: 64,
             history: Duration::from_secs(3_600),
+            history_bytes_max: 4 << 30,
+            snapshot_log_bytes_min: 4 << 20,
+            clock_leap_max: Duration::from_secs(300),
+            clock_ahead_max: Duration::from_secs(300),
             request_keys_per_scope_max: 10_000,
             request_keys_max: 100_000,
             request_key_life: Duration::from_secs(24 * 3_600),

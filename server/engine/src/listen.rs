@@ -120,7 +120,7 @@ impl Feed {
         opened
     }
 
-    /// Runs the query for a listener, and for its watch where that is new.
+    /// Runs the query for a listener, and for its watch where that has no rows yet.
     fn fill(
         self: &Arc<Self>,
         query: &Arc<Query>,
@@ -131,7 +131,8 @@ impl Feed {
     ) -> Result<Opening, ReadError> {
         let start = self.start(query, since)?;
         let found = self.budget.run(view, query, spare(query))?;
-        let rows = is_new.then(|| found.rows.clone());
+        // Whoever is done first fills the watch: nobody's later changes wait for another's slower answer.
+        let rows = (is_new || self.registry().live(id).is_none()).then(|| found.rows.clone());
         let opening = self.tell_from(query, start, view, found)?;
         if let Some(rows) = rows {
             self.filled(id, Watch::new(query.clone(), view.version(), rows));
@@ -154,7 +155,7 @@ impl Feed {
             return Err(ReadError::ForeignToken);
         }
         let kept = token.version >= self.shared.history_start() && token.version <= self.shared.visible.version();
-        if token.epoch == self.epoch && kept {
+        if token.epoch == self.shared.lives.now().epoch && kept {
             return Ok(Start::After(token.version));
         }
         self.shared.metrics.resets.inc();

@@ -24,6 +24,21 @@ struct Inside {
     entries: BTreeMap<Vec<u8>, Blob>,
     bytes: usize,
     last: Version,
+    /// Bytes of versions that these entries supersede.
+    superseded: u64,
+    /// Whether a wipe is among them: then what was superseded before counts no more.
+    wiped: bool,
+}
+
+/// What a group of commits brings into the state.
+#[derive(Debug, Default)]
+pub(crate) struct Puts {
+    /// Keys with their values.
+    pub(crate) entries: Vec<(Vec<u8>, Blob)>,
+    /// Bytes of versions that it supersedes.
+    pub(crate) superseded: u64,
+    /// Whether it is a wipe.
+    pub(crate) wiped: bool,
 }
 
 impl Generation {
@@ -88,12 +103,17 @@ impl Memtable {
     }
 
     /// Adds what a group of commits changed. `last` is the last of their versions.
-    pub(crate) fn insert(&self, puts: Vec<(Vec<u8>, Blob)>, last: Version) {
+    pub(crate) fn insert(&self, puts: Puts, last: Version) {
         let active = self.levels().active.clone();
         let mut inside = active.inside.write().unwrap_or_else(PoisonError::into_inner);
-        inside.bytes += puts.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
-        inside.entries.extend(puts);
+        inside.bytes += puts.entries.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        inside.entries.extend(puts.entries);
         inside.last = inside.last.max(last);
+        if puts.wiped {
+            inside.superseded = 0;
+            inside.wiped = true;
+        }
+        inside.superseded += puts.superseded;
     }
 
     /// The generations, newest first. To be taken before the state is scanned.
@@ -144,9 +164,14 @@ impl Memtable {
                 let entries = inside.entries.iter().map(|(key, value)| (key.clone(), Some(value.clone())));
                 let mut batch: Batch = entries.collect();
                 batch.put(self.keyspace.applied(), Blob::from(inside.last.micros().to_be_bytes()));
-                batch
+                let before = if inside.wiped { Ok(0) } else { number(&*self.store, &self.keyspace.superseded()) };
+                before.map(|before| {
+                    let superseded = before + inside.superseded;
+                    batch.put(self.keyspace.superseded(), Blob::from(superseded.to_be_bytes()));
+                    batch
+                })
             };
-            if let Err(error) = self.store.apply(batch) {
+            if let Err(error) = batch.and_then(|batch| self.store.apply(batch)) {
                 *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string().into());
                 self.room.notify_all();
                 return Err(error);
@@ -155,4 +180,10 @@ impl Memtable {
             self.room.notify_all();
         }
     }
+}
+
+/// A number as the state keeps it under a name; zero where there is none.
+pub(crate) fn number(store: &dyn Store, key: &[u8]) -> Result<u64, StoreError> {
+    let bytes = store.get(key)?;
+    Ok(bytes.and_then(|bytes| Some(u64::from_be_bytes(bytes[..].try_into().ok()?))).unwrap_or_default())
 }

@@ -72,6 +72,18 @@ pub struct Metrics {
     pub log_failures: Counter,
     /// Superseded versions that were removed.
     pub versions_removed: Counter,
+    /// Snapshots that were written.
+    pub snapshots: Counter,
+    /// Snapshots that could not be written, or were damaged when they were needed.
+    pub snapshot_failures: Counter,
+    /// Bytes of commit logs that were dropped behind snapshots and history.
+    pub log_bytes_dropped: Counter,
+    /// Databases that were wiped.
+    pub wipes: Counter,
+    /// Leaps of the wall clock that were not followed.
+    pub clock_leaps: Counter,
+    /// 1 while a leap of the wall clock is held back.
+    pub clock_held: Gauge,
     /// Requests answered, by HTTP status.
     pub http_requests: Family<Answered, Counter>,
 }
@@ -97,6 +109,12 @@ impl Default for Metrics {
             log_bytes: Counter::default(),
             log_failures: Counter::default(),
             versions_removed: Counter::default(),
+            snapshots: Counter::default(),
+            snapshot_failures: Counter::default(),
+            log_bytes_dropped: Counter::default(),
+            wipes: Counter::default(),
+            clock_leaps: Counter::default(),
+            clock_held: Gauge::default(),
             http_requests: Family::default(),
         };
         let r = &mut metrics.registry;
@@ -117,6 +135,12 @@ impl Default for Metrics {
         r.register("log_bytes", "Bytes of entries written to commit logs", metrics.log_bytes.clone());
         r.register("log_failures", "Times a commit log could not be written", metrics.log_failures.clone());
         r.register("versions_removed", "Superseded versions removed", metrics.versions_removed.clone());
+        r.register("snapshots", "Snapshots written", metrics.snapshots.clone());
+        r.register("snapshot_failures", "Snapshots that failed", metrics.snapshot_failures.clone());
+        r.register("log_bytes_dropped", "Bytes of commit logs dropped", metrics.log_bytes_dropped.clone());
+        r.register("wipes", "Databases wiped", metrics.wipes.clone());
+        r.register("clock_leaps", "Leaps of the wall clock not followed", metrics.clock_leaps.clone());
+        r.register("clock_held", "1 while a leap of the wall clock is held back", metrics.clock_held.clone());
         r.register("http_requests", "Requests answered, by status", metrics.http_requests.clone());
         metrics
     }

@@ -1,5 +1,7 @@
 //! The engine as a door sees it, in memory and on disk, with a clock that is moved by hand.
 
+mod durability;
+
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
@@ -15,11 +17,12 @@ use hearth_core::query::{Aggregate, Filter, Limit, Operator, Order, Query, Query
 use hearth_core::watch::{EventChange, Kind};
 use hearth_core::write::{Operation, Precondition, Write};
 use hearth_core::{CollectionPath, DatabaseName, DocPath, FieldPath, Id, Map, Value, Version, keys::Direction};
-use hearth_store::{AppendError, CommitLog, Entry, Home, HomeOptions, Memory, NoLog, ReplayError};
+use hearth_store::{AppendError, CommitLog, Entry, Home, HomeOptions, LogError, Memory, NoLog, ReplayError};
 use tokio::sync::Semaphore;
 
 use crate::applier::Applier;
 use crate::database::{Common, Opened};
+use crate::time::Time;
 use crate::{
     Access, Backing, CommitError, CommitRequest, Database, Delivery, Engine, Format, Limits, ManualClock, Opening,
     Options, Outbox, Projects, QueryRead, ReadError, Token,
@@ -264,6 +267,37 @@ async fn listing_rooms_does_not_walk_their_messages() {
 }
 
 #[tokio::test]
+async fn places_are_documents_and_what_is_missing_above_others() {
+    let database = main_database(&in_memory(Limits::default()));
+    let writes = ["rooms/b", "rooms/a/in/x", "rooms/a/in/y", "rooms/c/in/x", "rooms/c", "rooms!/z", "room/a"];
+    let version = commit(&database, writes.iter().map(|at| set(at, 1)).collect()).await;
+    commit(&database, vec![delete("rooms/b"), set("rooms/d", 1)]).await;
+    let query = asked(&database, rooms());
+    let shown = |places: Vec<(DocPath, Option<Arc<hearth_core::Document>>)>| {
+        let each = places.iter().map(|(path, document)| match document {
+            Some(_) => path.to_string(),
+            None => format!("({path})"),
+        });
+        each.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(shown(database.places(&query, None, 9, None).await.unwrap()), "(rooms/a) rooms/c rooms/d");
+    let then = database.places(&query, Some(&path("rooms/a")), 1, Some(version)).await.unwrap();
+    assert_eq!(shown(then), "rooms/b");
+}
+
+#[tokio::test]
+async fn what_is_passed_is_in_every_outbox() {
+    let engine = in_memory(Limits::default());
+    let database = main_database(&engine);
+    let outbox = Outbox::new(&engine);
+    listen(&database, rooms(), &outbox, 1).await;
+    let version = commit(&database, vec![set("rooms/a", 1)]).await;
+    database.passed(version).await;
+    assert!(matches!(outbox.try_next(), Some(Delivery::Events { version: told, .. }) if told == version));
+    database.passed(Version::ZERO).await;
+}
+
+#[tokio::test]
 async fn a_slow_reader_is_bounded_and_catches_up() {
     let limits = Limits { outbox_bytes_max: 2_000, ..Limits::default() };
     let engine = in_memory(limits.clone());
@@ -482,6 +516,10 @@ async fn databases_are_apart_and_idle_ones_make_room() {
     assert_eq!(one.query(&asked(&one, rooms()), None).await.unwrap().docs.len(), 1);
 }
 
+fn opened(name: DatabaseName, log: Box<dyn CommitLog>) -> Opened {
+    Opened { name, number: 1, epoch: 1, log, archive: None, progress: Arc::default() }
+}
+
 /// A log that fails when it is told to.
 struct Failing {
     inner: NoLog,
@@ -504,12 +542,24 @@ impl CommitLog for Failing {
         Ok(())
     }
 
+    fn start(&self) -> Version {
+        Version::ZERO
+    }
+
     fn last(&self) -> Version {
         self.inner.last()
     }
 
     fn size_bytes(&self) -> u64 {
         0
+    }
+
+    fn bytes_above(&self, _: Version) -> u64 {
+        0
+    }
+
+    fn drop_before(&mut self, _: Version) -> Result<u64, LogError> {
+        Ok(0)
     }
 
     fn read_only(&self) -> Option<Arc<str>> {
@@ -519,13 +569,21 @@ impl CommitLog for Failing {
     fn close(&mut self) {}
 }
 
-#[tokio::test]
-async fn a_commit_whose_log_write_failed_is_as_if_it_never_was() {
-    let failures = Arc::new(Mutex::new(VecDeque::new()));
+/// What the log is to fail with, append by append.
+type Failures = Arc<Mutex<VecDeque<Option<AppendError>>>>;
+
+fn full() -> AppendError {
+    AppendError::NotApplied { cause: io::ErrorKind::StorageFull.into() }
+}
+
+/// A database in memory on a log that fails as told.
+fn on_failing(failures: &Failures) -> (Database, Arc<crate::Metrics>) {
     let limits = Arc::new(Limits::default());
+    let clock = Arc::new(ManualClock::at(NOW));
     let common = Common {
         store: Arc::new(Memory::new()),
-        clock: Arc::new(ManualClock::at(NOW)),
+        time: Arc::new(Time::new(clock.clone(), limits.clock_leap_max, Arc::default())),
+        clock,
         limits: limits.clone(),
         metrics: Arc::default(),
         access: Access::Open,
@@ -535,16 +593,21 @@ async fn a_commit_whose_log_write_failed_is_as_if_it_never_was() {
     };
     let log = Box::new(Failing { inner: NoLog::new(), failures: failures.clone() });
     let name = DatabaseName::parse("p", DatabaseName::DEFAULT).unwrap();
-    let database = Database::open(Opened { name, number: 1, epoch: 1, log }, &common).unwrap();
-    let outbox = Outbox::bounded(1 << 20, common.metrics.clone());
+    (Database::open(opened(name, log), &common).unwrap(), common.metrics)
+}
+
+#[tokio::test]
+async fn a_commit_whose_log_write_failed_is_as_if_it_never_was() {
+    let failures = Failures::default();
+    let (database, metrics) = on_failing(&failures);
+    let outbox = Outbox::bounded(1 << 20, metrics);
     listen(&database, rooms(), &outbox, 1).await;
     let keyed = || CommitRequest {
         key: Some(RequestKey { key: "k".into(), request: 1 }),
         writes: vec![set("rooms/a", 1)],
         ..CommitRequest::default()
     };
-    let full = AppendError::NotApplied { cause: io::ErrorKind::StorageFull.into() };
-    failures.lock().unwrap().push_back(Some(full));
+    failures.lock().unwrap().push_back(Some(full()));
     assert!(matches!(request(&database, keyed()).await, Err(CommitError::NotApplied { .. })));
     let nobody = database.authorize_get(&Caller::Anonymous, path("rooms/a")).unwrap();
     assert_eq!(database.get(&nobody, None).await.unwrap().document, None);

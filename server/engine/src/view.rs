@@ -52,6 +52,8 @@ impl Pins {
 /// The database at one version.
 pub(crate) struct View {
     version: Version,
+    /// The last wipe before it: what lies at or below is not there.
+    floor: Version,
     keyspace: Keyspace,
     /// Newest first; taken before the state is scanned.
     generations: Vec<Arc<Generation>>,
@@ -66,11 +68,17 @@ impl Drop for View {
 }
 
 impl View {
-    /// Pins `version`, which must be visible already and not yet forgotten.
-    pub(crate) fn open(version: Version, keyspace: Keyspace, memtable: &Memtable, pins: &Arc<Pins>) -> Self {
+    /// Pins `version`, which must be visible already and not yet forgotten. `floor` is the last wipe at or below it.
+    pub(crate) fn open(
+        version: Version,
+        floor: Version,
+        keyspace: Keyspace,
+        memtable: &Memtable,
+        pins: &Arc<Pins>,
+    ) -> Self {
         pins.add(version);
         let generations = memtable.generations();
-        Self { version, keyspace, generations, store: memtable.store().clone(), pins: pins.clone() }
+        Self { version, floor, keyspace, generations, store: memtable.store().clone(), pins: pins.clone() }
     }
 
     pub(crate) fn version(&self) -> Version {
@@ -79,7 +87,7 @@ impl View {
 
     /// The record at a document's key: what stood there at the view's version.
     pub(crate) fn record(&self, doc_key: &[u8]) -> Result<Option<Blob>, StateError> {
-        let range = self.keyspace.document_since(doc_key, self.version);
+        let range = self.keyspace.document_between(doc_key, self.floor, self.version);
         for generation in &self.generations {
             if let Some((_, record)) = generation.scan(&range, Direction::Forward, 1).pop() {
                 return Ok(Some(record));
@@ -115,7 +123,7 @@ impl View {
     pub(crate) fn scan(&self, from: &[u8], to: &[u8], below: Option<usize>) -> DocumentScan<'_> {
         let range = self.keyspace.documents(from, to);
         let direct = below.map(|bytes| bytes + Keyspace::PREFIX_BYTES);
-        DocumentScan { keys: MergedScan::new(self, range), version: self.version, direct }
+        DocumentScan { keys: MergedScan::new(self, range), version: self.version, floor: self.floor, direct }
     }
 
     /// The same backwards.
@@ -153,6 +161,11 @@ impl View {
     /// The changes of commits above `after`, up to the view's version, as (version, doc key), oldest first.
     pub(crate) fn change_entries(&self, after: Version) -> MergedScan<'_> {
         MergedScan::new(self, self.keyspace.changes(after, self.version))
+    }
+
+    /// The records of idempotency keys, of commits above `after` and up to the view's version, oldest first.
+    pub(crate) fn request_entries(&self, after: Version) -> MergedScan<'_> {
+        MergedScan::new(self, self.keyspace.requests(after.max(self.floor), self.version))
     }
 
     /// The ids of collections below a document, or at the root, that hold a document at any depth.
@@ -268,6 +281,7 @@ impl<'a> MergedScan<'a> {
 pub(crate) struct DocumentScan<'a> {
     keys: MergedScan<'a>,
     version: Version,
+    floor: Version,
     /// Length of the collection's prefix, where only its own documents are wanted.
     direct: Option<usize>,
 }
@@ -303,7 +317,8 @@ impl DocumentScan<'_> {
             let last = key.len() - 1;
             key[last] = past;
             self.keys.seek(&key);
-            if codec::Record::read(&record)? != codec::Record::Tombstone {
+            let is_there = version > self.floor.micros();
+            if is_there && codec::Record::read(&record)? != codec::Record::Tombstone {
                 key[last] = END;
                 key.drain(..Keyspace::PREFIX_BYTES);
                 return Ok(Some((key, record)));

@@ -18,15 +18,19 @@ use hearth_core::{DocPath, Document, Version, codec, keys, size};
 use hearth_store::{AppendError, Blob, CommitLog, Entry};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::clock::Clock;
+use crate::admin::{self, AdminEntry};
+use crate::database::Common;
 use crate::feed::Feed;
 use crate::keys_seen::{self, KeysSeen, Seen};
 use crate::keyspace::Keyspace;
 use crate::limits::Limits;
-use crate::memtable::Memtable;
+use crate::lives::{Life, Lives};
+use crate::memtable::{Memtable, Puts};
 use crate::metrics::Metrics;
+use crate::rebuild::Standing;
 use crate::recent::Ring;
 use crate::request::{CommitError, CommitRequest, Committed};
+use crate::time::Time;
 use crate::view::{Pins, StateError, View};
 use crate::visible::Visible;
 
@@ -36,14 +40,18 @@ const GROUP_BYTES_MAX: usize = 4 << 20;
 /// Groups between two stages. One suffices to keep both busy; more would only lengthen answers.
 const STAGE_GROUPS_MAX: usize = 1;
 
-type Reply = oneshot::Sender<Result<Committed, CommitError>>;
+pub(crate) type Reply = oneshot::Sender<Result<Committed, CommitError>>;
 
 /// What is asked of the writer.
 pub(crate) enum Ask {
     /// A commit, by whom, and whom to tell.
     Commit { scope: Box<str>, request: CommitRequest, reply: Reply },
-    /// Let `visible` move to the clock's time though nothing is committed.
-    Tick,
+    /// Let `visible` move to the clock's time, and to this version at least, though nothing is committed.
+    Tick { at_least: Version },
+    /// Everything is to be gone, and a new epoch to begin.
+    Wipe { epoch: u64, reply: Reply },
+    /// Nothing; the stages look after what else there is to do.
+    Nudge,
 }
 
 /// What the stages share.
@@ -52,9 +60,14 @@ pub(crate) struct Shared {
     pub(crate) memtable: Arc<Memtable>,
     pub(crate) visible: Visible,
     pub(crate) pins: Arc<Pins>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) lives: Lives,
+    pub(crate) time: Arc<Time>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Bytes that the log has grown by since what the last snapshot holds.
+    pub(crate) log_grown: AtomicU64,
+    /// What the log holds at or below this version is needed no more.
+    pub(crate) log_needless: AtomicU64,
     /// Raised by each failure of the log.
     life: AtomicU64,
     /// The last group that is visible.
@@ -66,26 +79,21 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(
-        keyspace: Keyspace,
-        memtable: Arc<Memtable>,
-        visible: Version,
-        history_start: Version,
-        clock: Arc<dyn Clock>,
-        limits: Arc<Limits>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub(crate) fn new(keyspace: Keyspace, memtable: Arc<Memtable>, standing: &Standing, common: &Common) -> Self {
         Self {
             keyspace,
             memtable,
-            visible: Visible::new(visible),
+            visible: Visible::new(standing.visible),
             pins: Arc::default(),
-            clock,
-            limits,
-            metrics,
+            lives: Lives::new(standing.life),
+            time: common.time.clone(),
+            limits: common.limits.clone(),
+            metrics: common.metrics.clone(),
+            log_grown: AtomicU64::new(0),
+            log_needless: AtomicU64::new(0),
             life: AtomicU64::new(0),
             published: AtomicU64::new(0),
-            history_start: AtomicU64::new(history_start.micros()),
+            history_start: AtomicU64::new(standing.history_start.micros()),
             log_failure: OnceLock::new(),
         }
     }
@@ -107,7 +115,12 @@ impl Shared {
 
     /// The database at its newest readable version.
     pub(crate) fn view(&self) -> View {
-        View::open(self.visible.version(), self.keyspace, &self.memtable, &self.pins)
+        self.view_at(self.visible.version())
+    }
+
+    /// The database at a version that is visible already and not yet forgotten.
+    pub(crate) fn view_at(&self, version: Version) -> View {
+        View::open(version, self.lives.at(version).floor, self.keyspace, &self.memtable, &self.pins)
     }
 }
 
@@ -117,11 +130,18 @@ struct Group {
     number: u64,
     entries: Vec<Entry>,
     bytes: usize,
-    puts: Vec<(Vec<u8>, Blob)>,
+    puts: Puts,
     /// Each with the bytes of its entry.
     commits: Vec<(Arc<Commit>, usize)>,
     verdicts: Vec<(Reply, Result<Committed, CommitError>)>,
     last: Version,
+    wipe: Option<Wipe>,
+}
+
+/// A wipe, which is a group of its own, and who waits for it to be durable.
+struct Wipe {
+    life: Life,
+    done: std_mpsc::SyncSender<()>,
 }
 
 /// The running stages. Dropping the queue ends them; [`Writer::join`] waits for that.
@@ -179,6 +199,8 @@ struct Planner {
     seen: KeysSeen,
     /// The last planned commits.
     recent: Ring,
+    /// A wipe that waits for the group before it.
+    held: Option<Ask>,
 }
 
 impl Planner {
@@ -194,16 +216,21 @@ impl Planner {
             unpublished: VecDeque::new(),
             seen,
             recent,
+            held: None,
         }
     }
 
     fn run(mut self, mut queue: mpsc::Receiver<Ask>, to_log: &std_mpsc::SyncSender<Group>) {
-        while let Some(first) = queue.blocking_recv() {
+        while let Some(first) = self.held.take().or_else(|| queue.blocking_recv()) {
             if let Err(cause) = self.shared.memtable.wait_for_room(self.shared.limits.generations_max) {
-                if let Ask::Commit { reply, .. } = first {
+                if let Ask::Commit { reply, .. } | Ask::Wipe { reply, .. } = first {
                     // Whoever asked may have gone; then nobody is to be told.
                     let _ = reply.send(Err(CommitError::ReadOnly { cause }));
                 }
+                continue;
+            }
+            if let Ask::Wipe { epoch, reply } = first {
+                self.wipe(epoch, reply, to_log);
                 continue;
             }
             let group = self.plan(first, &mut queue);
@@ -213,26 +240,61 @@ impl Planner {
         }
     }
 
-    /// Plans a group of all that waits.
-    fn plan(&mut self, first: Ask, queue: &mut mpsc::Receiver<Ask>) -> Group {
+    /// Begins a group.
+    fn group(&mut self) -> Group {
         self.catch_up();
-        let view = self.shared.view();
         self.number += 1;
-        let mut group = Group {
+        Group {
             life: self.life,
             number: self.number,
             entries: Vec::new(),
             bytes: 0,
-            puts: Vec::new(),
+            puts: Puts::default(),
             commits: Vec::new(),
             verdicts: Vec::new(),
             last: self.planned,
-        };
+            wipe: None,
+        }
+    }
+
+    /// Plans a wipe and waits until it is durable: nothing is planned on what it takes away.
+    fn wipe(&mut self, epoch: u64, reply: Reply, to_log: &std_mpsc::SyncSender<Group>) {
+        let mut group = self.group();
+        let version = self.planned.next(self.shared.time.micros());
+        self.planned = version;
+        let life = Life { floor: version, epoch };
+        let body = AdminEntry::Wipe { epoch }.encode();
+        group.bytes = body.len();
+        group.entries.push(Entry { version, kind: admin::KIND, body });
+        group.puts = wipe_puts(self.shared.keyspace, life);
+        group.commits.push((Arc::new(Commit { version, changes: Vec::new() }), 0));
+        group.verdicts.push((reply, Ok(Committed { version, results: Vec::new(), replayed: false })));
+        group.last = version;
+        let (done, is_done) = std_mpsc::sync_channel(1);
+        group.wipe = Some(Wipe { life, done });
+        if to_log.send(group).is_ok() && is_done.recv().is_ok() {
+            self.overlay.clear();
+            self.unpublished.clear();
+            self.seen = KeysSeen::default();
+            let limits = &self.shared.limits;
+            self.recent = Ring::new(version, limits.recent_commits_max, limits.recent_bytes_max);
+        }
+    }
+
+    /// Plans a group of all that waits.
+    fn plan(&mut self, first: Ask, queue: &mut mpsc::Receiver<Ask>) -> Group {
+        let mut group = self.group();
+        let view = self.shared.view();
         let mut touched = Vec::new();
         let mut next = Some(first);
         while let Some(ask) = next {
             match ask {
-                Ask::Tick => self.tick(&mut group),
+                Ask::Tick { at_least } => self.tick(at_least, &mut group),
+                Ask::Nudge => {}
+                Ask::Wipe { .. } => {
+                    self.held = Some(ask);
+                    break;
+                }
                 Ask::Commit { scope, request, reply } => {
                     let verdict = self.commit(&view, &scope, &request, &mut group, &mut touched);
                     group.verdicts.push((reply, verdict));
@@ -268,8 +330,8 @@ impl Planner {
         }
     }
 
-    fn tick(&mut self, group: &mut Group) {
-        let version = self.planned.next(self.shared.clock.micros());
+    fn tick(&mut self, at_least: Version, group: &mut Group) {
+        let version = self.planned.next(self.shared.time.micros().max(at_least.micros()));
         group.entries.push(Entry { version, kind: kind::TICK, body: Vec::new() });
         group.commits.push((Arc::new(Commit { version, changes: Vec::new() }), 0));
         self.planned = version;
@@ -292,7 +354,7 @@ impl Planner {
             };
         }
         self.check_queries(request)?;
-        let version = self.planned.next(self.shared.clock.micros());
+        let version = self.planned.next(self.shared.time.micros());
         let decided = decide(&request.reads, &request.writes, version, |path| match self.overlay.get(path) {
             Some((_, document)) => Ok(document.clone()),
             None => view.document(path),
@@ -302,7 +364,8 @@ impl Planner {
         self.planned = version;
         let commit = Commit { version, changes: plan.changes };
         let entry = CommitEntry::new(scope, request.key.clone(), &commit, &plan.results);
-        group.puts.extend(puts(self.shared.keyspace, version, &entry));
+        group.puts.entries.extend(puts(self.shared.keyspace, version, &entry));
+        group.puts.superseded += superseded(&commit);
         let body = entry.encode();
         let bytes = body.len();
         group.bytes += bytes;
@@ -363,6 +426,30 @@ pub(crate) fn puts(keyspace: Keyspace, version: Version, entry: &CommitEntry) ->
     puts
 }
 
+/// The keys of the state that a wipe adds. Replaying the log adds the same.
+pub(crate) fn wipe_puts(keyspace: Keyspace, life: Life) -> Puts {
+    let floor = Blob::from(life.floor.micros().to_be_bytes());
+    let entries = vec![
+        (keyspace.floor(), floor.clone()),
+        (keyspace.history_start(), floor),
+        (keyspace.epoch(), Blob::from(life.epoch.to_be_bytes())),
+    ];
+    Puts { entries, superseded: 0, wiped: true }
+}
+
+/// Bytes that history grows by with a commit: what it supersedes, its tombstones, and the list of what it changed. Each
+/// key is counted once in its life, and taken off when it is removed.
+fn superseded(commit: &Commit) -> u64 {
+    let of = |change: &hearth_core::Change| {
+        let key_bytes = keys::doc(&change.path).len();
+        let record = |document| Keyspace::document_bytes(key_bytes, codec::encode_record(document).len());
+        let before = change.before.as_deref().map_or(0, |before| record(Some(before)));
+        let tombstone = if change.after.is_none() { record(None) } else { 0 };
+        Keyspace::change_bytes(key_bytes) + before + tombstone
+    };
+    commit.changes.iter().map(of).sum::<usize>() as u64
+}
+
 // ---- log
 
 struct LogStage {
@@ -375,6 +462,7 @@ struct LogStage {
 /// Commits that are visible, and whom to tell.
 struct Durable {
     commits: Vec<(Arc<Commit>, usize)>,
+    wiped: Option<Version>,
     verdicts: Vec<(Reply, Result<Committed, CommitError>)>,
 }
 
@@ -386,8 +474,21 @@ impl LogStage {
             {
                 break;
             }
+            self.drop_needless();
         }
         self.log.close();
+    }
+
+    /// Lets go of what of the log is needed no more.
+    fn drop_needless(&mut self) {
+        let needless = Version::from_micros(self.shared.log_needless.swap(0, Ordering::AcqRel));
+        if needless == Version::ZERO {
+            return;
+        }
+        match self.log.drop_before(needless) {
+            Ok(bytes) => drop(self.shared.metrics.log_bytes_dropped.inc_by(bytes)),
+            Err(error) => tracing::warn!(%error, "a part of the log that is not needed could not be dropped"),
+        }
     }
 
     fn append(&mut self, group: Group) -> Option<Durable> {
@@ -421,12 +522,24 @@ impl LogStage {
             shared.metrics.log_groups.inc_by(1);
             shared.metrics.log_bytes.inc_by(group.bytes as u64);
             shared.metrics.commits.inc_by(group.commits.len() as u64);
+            shared.log_grown.fetch_add(group.bytes as u64, Ordering::AcqRel);
             shared.memtable.insert(group.puts, group.last);
+            if let Some(wipe) = &group.wipe {
+                // Before the version can be seen: whoever reads at it finds nothing, and nobody reads below it any more.
+                shared.lives.begin(wipe.life);
+                shared.set_history_start(wipe.life.floor);
+                shared.metrics.wipes.inc();
+            }
             shared.visible.advance(group.last);
         }
         shared.published.store(group.number, Ordering::Release);
         (self.freeze)();
-        Some(Durable { commits: group.commits, verdicts: group.verdicts })
+        let wiped = group.wipe.map(|wipe| {
+            // The planner waits for it, unless it has ended in a panic.
+            let _ = wipe.done.send(());
+            wipe.life.floor
+        });
+        Some(Durable { commits: group.commits, wiped, verdicts: group.verdicts })
     }
 }
 
@@ -441,7 +554,10 @@ fn refuse(group: Group, error: &CommitError) {
 // ---- feed
 
 fn tell(feed: &Arc<Feed>, from_log: &std_mpsc::Receiver<Durable>) {
-    while let Ok(Durable { commits, verdicts }) = from_log.recv() {
+    while let Ok(Durable { commits, wiped, verdicts }) = from_log.recv() {
+        if let Some(version) = wiped {
+            feed.wiped(version);
+        }
         for (commit, bytes) in commits {
             feed.pass(&commit, bytes);
         }

@@ -30,7 +30,7 @@ pub use self::catalog::DatabaseRecord;
 use crate::durable;
 use crate::log::{DatabaseId, FileLog, LogError, LogOptions, Recovered};
 use crate::note::{self, Kind, Line, NOTE_BYTES_MAX, NoteError};
-use crate::snapshot::Snapshots;
+use crate::snapshot::{SnapshotError, Snapshots};
 
 const LOCK: &str = "LOCK";
 const CREATED: &str = "CREATED";
@@ -183,6 +183,9 @@ pub enum HomeError {
     /// The log of a database is damaged, or cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The snapshots of a database cannot be read.
+    #[error("{0}; nothing was changed: see to the cause and start again")]
+    Snapshots(SnapshotError),
     /// The system refused an operation.
     #[error("could not {act} {}: {cause}; no data is lost by this: see to the cause and start again", path.display())]
     Io {

@@ -92,6 +92,9 @@ pub trait CommitLog: Send {
     /// What the log takes up on disk.
     fn size_bytes(&self) -> u64;
 
+    /// About how many bytes stand above `version`: never fewer than do, and at most those of one segment more.
+    fn bytes_above(&self, version: Version) -> u64;
+
     /// Why nothing is written any more, if that is so: what [`AppendError::ReadOnly`] says, for `/health`.
     fn read_only(&self) -> Option<Arc<str>>;
 
@@ -346,6 +349,10 @@ impl CommitLog for NoLog {
     }
 
     fn size_bytes(&self) -> u64 {
+        0
+    }
+
+    fn bytes_above(&self, _version: Version) -> u64 {
         0
     }
 

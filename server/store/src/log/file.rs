@@ -350,6 +350,15 @@ impl CommitLog for FileLog {
         self.sealed_bytes.iter().sum::<u64>() + self.bytes
     }
 
+    fn bytes_above(&self, version: Version) -> u64 {
+        if version >= self.last {
+            return 0;
+        }
+        let sizes = self.sealed_bytes.iter().chain([&self.bytes]);
+        let below = |next: Option<&Version>| next.is_some_and(|next| *next <= version);
+        sizes.enumerate().filter(|(index, _)| !below(self.starts.get(index + 1))).map(|(_, bytes)| bytes).sum()
+    }
+
     fn drop_before(&mut self, version: Version) -> Result<u64, LogError> {
         let mut freed = 0;
         // A segment holds nothing above the version from which the next one continues.

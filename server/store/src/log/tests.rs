@@ -844,6 +844,8 @@ fn what_is_dropped_are_whole_segments_and_the_log_goes_on() {
         assert_eq!(versions(&log, starts[3]), rest);
         assert_eq!(versions(&log, v(45)), [50]);
     }
+    assert_eq!((log.bytes_above(v(50)), log.bytes_above(Version::ZERO)), (0, log.size_bytes()));
+    assert!(log.bytes_above(v(45)) < log.size_bytes());
     // Never the last segment, however much is covered.
     let (mut log, _) = open(folder.path(), v(50), covered(v(50))).unwrap();
     log.drop_before(Version::MAX).unwrap();

@@ -60,7 +60,8 @@ fn the_bytes_of_a_snapshot_are_these_and_stay_these() {
         434b0000000010000000100000000000
         0000c7a336f59dcdda9d020000000000
         00000200000000000000
-    "#]].assert_eq(&bytes.chunks(16).map(hex).collect::<String>());
+    "#]]
+    .assert_eq(&bytes.chunks(16).map(hex).collect::<String>());
 }
 
 #[test]
