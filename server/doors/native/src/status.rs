@@ -163,7 +163,9 @@ impl From<DatabaseError> for Problem {
             DatabaseError::TooMany { .. } => {
                 Self::new(Code::ResourceExhausted, error.to_string()).retry_after_ms(1_000)
             }
-            DatabaseError::Closed => Self::new(Code::Unavailable, error.to_string()).retry_after_ms(1_000),
+            DatabaseError::Closed | DatabaseError::Opening { .. } => {
+                Self::new(Code::Unavailable, error.to_string()).retry_after_ms(1_000)
+            }
             DatabaseError::Damaged { .. } => Self::new(Code::DataLoss, error.to_string()),
         }
     }
