@@ -186,7 +186,8 @@ export class Connection {
       // Whoever could not fetch a token may be able to later, like whoever could not connect.
       return this.#tell({ type: 'token-failed' });
     }
-    this.#tell({ type: 'token', token: fetched ?? null });
+    // An empty text is what an empty box or setting leaves: nobody, too.
+    this.#tell({ type: 'token', token: fetched || null });
   }
 
   /** @param {Extract<Output, { type: 'open' }>} output */
