@@ -65,6 +65,9 @@ pub(crate) struct ServerArgs {
     /// The private key of the certificate, a PEM file
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Start although the newest commit is ahead of this machine's clock
+    #[arg(long)]
+    accept_clock: bool,
     /// What to log on standard error: a level, or filters such as hearth_engine=debug,warn [default: info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -267,9 +270,9 @@ impl ServerArgs {
         let texts = [("project", "--project", &self.project), ("log", "--log", &self.log)];
         let text = |(key, flag, value): (_, _, &Option<String>)| Some((key, flag, Value::Text(value.clone()?)));
         given.extend(texts.into_iter().filter_map(text));
-        if self.ephemeral {
-            given.push(("ephemeral", "--ephemeral", Value::Flag(true)));
-        }
+        let flags =
+            [("ephemeral", "--ephemeral", self.ephemeral), ("accept_clock", "--accept-clock", self.accept_clock)];
+        given.extend(flags.into_iter().filter(|flag| flag.2).map(|(key, flag, _)| (key, flag, Value::Flag(true))));
         given
     }
 }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::ConnectInfo;
@@ -43,6 +43,8 @@ const STREAMS_RESET_MAX: usize = 64;
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// How long nothing is accepted after the system could not give a connection, most likely for want of file handles.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often it is said that connections are refused.
+const REFUSED_EVERY: Duration = Duration::from_secs(10);
 /// What an HTTP/2 connection begins with. Source: RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -149,6 +151,7 @@ pub(crate) async fn accept(
     mut stop: watch::Receiver<bool>,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
+    let mut refused = None;
     loop {
         let accepted = tokio::select! {
             () = stopped(&mut stop) => return tasks,
@@ -165,7 +168,11 @@ pub(crate) async fn accept(
             }
         };
         let Some(seat) = seats.take(peer.ip()) else {
-            tracing::warn!(%peer, "refused a connection: too many are open, see limits.connections_max and limits.connections_per_address_max");
+            // Not for each of them: whoever floods the port should not flood the log as well.
+            if refused.is_none_or(|said: Instant| said.elapsed() >= REFUSED_EVERY) {
+                tracing::warn!(%peer, "refused a connection: limits.connections_max or limits.connections_per_address_max are open");
+                refused = Some(Instant::now());
+            }
             continue;
         };
         let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());

@@ -1,6 +1,7 @@
-//! How a command ends when it does not end well: a sentence for a person and a code for a script.
+//! What a command says, and how it ends when it does not end well: a sentence for a person and a code for a script.
 
 use std::fmt;
+use std::io::Write as _;
 
 /// What the exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,4 +33,9 @@ impl Exit {
     pub(crate) fn start(message: impl fmt::Display) -> Self {
         Self { code: Code::Start, message: message.to_string() }
     }
+}
+
+/// Prints a line on standard output. That nobody reads it any more, as behind `| head -1`, is no fault.
+pub(crate) fn say(line: impl fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -27,10 +27,28 @@ pub(crate) async fn run(args: &ExportArgs, settings: &Settings) -> Result<(), Ex
     let mut place = Place::open(Wanted { args: &args.place, settings, create: false }).await?;
     let exported = export(&mut place, args, format, collection.as_ref()).await;
     let closed = place.close().await;
-    let count = exported?;
+    let count = match exported {
+        Ok(count) => count,
+        // Whoever reads has seen enough, as behind `| head`.
+        Err(Ended::Closed) => return closed,
+        Err(Ended::Exit(exit)) => return Err(exit),
+    };
     closed?;
     eprintln!("exported {count} documents");
     Ok(())
+}
+
+/// Why an export did not come to its end.
+enum Ended {
+    /// The other end of a pipe is gone.
+    Closed,
+    Exit(Exit),
+}
+
+impl From<Exit> for Ended {
+    fn from(exit: Exit) -> Self {
+        Self::Exit(exit)
+    }
 }
 
 async fn export(
@@ -38,10 +56,13 @@ async fn export(
     args: &ExportArgs,
     format: Format,
     collection: Option<&CollectionPath>,
-) -> Result<u64, Exit> {
+) -> Result<u64, Ended> {
     let name = place.name().clone();
     let context = Context::new(&name);
-    let failed = |error| Exit::failed(format!("{}: {error}", args.path.display()));
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Ended::Closed,
+        _ => Exit::failed(format!("{}: {error}", args.path.display())).into(),
+    };
     let progress = ProgressBar::new_spinner()
         .with_style(ProgressStyle::with_template("{spinner} {msg} {human_pos}").expect("the template is well formed"));
     progress.enable_steady_tick(Duration::from_millis(250));

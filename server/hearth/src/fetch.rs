@@ -68,7 +68,7 @@ pub(crate) enum FetchError {
     Time,
     #[error("{0}")]
     Io(#[from] io::Error),
-    #[error("{0}")]
+    #[error("the connection was cut off: {0}")]
     Http(#[from] hyper::Error),
     #[error("the answer is {0}")]
     Status(StatusCode),

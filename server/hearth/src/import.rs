@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::args::{Cells, Format, ImportArgs};
 use crate::config::Settings;
-use crate::exit::Exit;
+use crate::exit::{Exit, say};
 use crate::place::{Item, Place, PutError, Wanted};
 use crate::records::{self, Bad, Found, Plan, ReadError};
 use crate::source::{Source, format_of};
@@ -68,12 +68,14 @@ pub(crate) async fn run(args: &ImportArgs, settings: &Settings) -> Result<(), Ex
             "project": name.project(), "database": name.database(), "documents": done.documents, "skipped": done.skipped,
             "seconds": took.as_secs_f64(), "documents_per_second": per_second,
         });
-        println!("{summary}");
+        say(summary);
     } else {
         let Done { documents, skipped } = done;
         let left_out = if skipped > 0 { format!(", {skipped} bad records left out") } else { String::new() };
         let seconds = took.as_secs_f64();
-        println!("imported {documents} documents into {name} in {seconds:.1} s ({per_second} a second){left_out}");
+        say(format_args!(
+            "imported {documents} documents into {name} in {seconds:.1} s ({per_second} a second){left_out}"
+        ));
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ use hearth_auth::Mode;
 
 use crate::args::{Cli, Command, FileArgs};
 use crate::config::{Config, FILE, Given, Settings};
-use crate::exit::Exit;
+use crate::exit::{Exit, say};
 
 /// How long what still runs on blocking threads may take when the process ends.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
@@ -61,8 +61,8 @@ fn run(command: Command) -> Result<(), Exit> {
             // What cannot be used is said here as well.
             Settings::read(&config).map_err(Exit::usage)?;
             match args.json {
-                true => println!("{:#}", config.to_json()),
-                false => print!("{}", config.to_toml()),
+                true => say(format_args!("{:#}", config.to_json())),
+                false => say(config.to_toml().trim_end()),
             }
             Ok(())
         }

@@ -124,7 +124,11 @@ impl Reader<'_> {
         match read {
             Err(_) if stopped => Err(ReadError::Stopped),
             Err(error) if error.is_io() => Err(ReadError::Io(error.into())),
-            Err(error) => Err(ReadError::Text(error.to_string())),
+            Err(error) => {
+                let lines = "; where each line is a record of its own, say --format ndjson";
+                let hint = if error.to_string().starts_with("trailing characters") { lines } else { "" };
+                Err(ReadError::Text(format!("{error}{hint}")))
+            }
             Ok(()) => Ok(()),
         }
     }
@@ -529,8 +533,8 @@ mod tests {
             "collection=a",
             "[] []",
             expect![[r#"
-            ended: trailing characters at line 1 column 4
-        "#]],
+                ended: trailing characters at line 1 column 4; where each line is a record of its own, say --format ndjson
+            "#]],
         );
     }
 

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use crate::config::Settings;
 use crate::config::settings::Expose;
 use crate::connections::{self, ConnectionLimits, Seats};
-use crate::exit::Exit;
+use crate::exit::{Exit, say};
 use crate::issuers::Keys;
 use crate::place::Place;
 use crate::public::Public;
@@ -32,6 +32,8 @@ use crate::{assets, import, log, open};
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
 /// How often old history is looked at.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(30);
+/// How often it is said how far a database is that must be rebuilt.
+const OPENING_SAID_EVERY: Duration = Duration::from_secs(5);
 /// How often certificate files are looked at.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(10);
 /// The project whose name stands in hints as long as nobody has named another.
@@ -44,6 +46,7 @@ pub(crate) async fn run(mode: Mode, mut settings: Settings) -> Result<(), Exit> 
         settings.listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
     }
     check(mode, &settings)?;
+    raise_file_limit();
     let admin = admin_key(mode, &settings)?;
     // Before anything is opened, so that a port in use changes nothing.
     let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
@@ -94,8 +97,12 @@ pub(crate) async fn run(mode: Mode, mut settings: Settings) -> Result<(), Exit> 
         proxies: settings.behind_proxy.clone(),
     });
     let accepting = tokio::spawn(connections::accept(listener, tls.clone(), router, seats.clone(), stopped));
-    let background =
-        [tokio::spawn(maintain(engine.clone())), tokio::spawn(keys.keep()), tokio::spawn(reload(tls.clone()))];
+    let background = [
+        tokio::spawn(open_databases(engine.clone())),
+        tokio::spawn(maintain(engine.clone())),
+        tokio::spawn(keys.keep()),
+        tokio::spawn(reload(tls.clone())),
+    ];
     greet(mode, &settings, &engine, address, exposed_key.as_deref());
 
     signals.first().await;
@@ -122,6 +129,18 @@ pub(crate) async fn run(mode: Mode, mut settings: Settings) -> Result<(), Exit> 
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Each connection is a file to the system, which by default allows a process fewer of them than it could.
+fn raise_file_limit() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+            tracing::debug!(%error, "the limit of open files stays as it is");
+        }
+    }
 }
 
 /// Refuses what is not safe, before anything is opened.
@@ -218,7 +237,7 @@ async fn seed(mode: Mode, settings: &Settings, engine: &Engine) -> Result<(), Ex
         return Ok(());
     }
     let done = import::seed(&mut place, path).await?;
-    println!("  seeded with {} documents of {}", done.documents, path.display());
+    say(format_args!("  seeded with {} documents of {}", done.documents, path.display()));
     Ok(())
 }
 
@@ -270,7 +289,7 @@ impl Front {
 /// Says where the server is, and what to do with it. The line that begins with `hearth: listening on` is for scripts.
 fn greet(mode: Mode, settings: &Settings, engine: &Engine, address: SocketAddr, key: Option<&str>) {
     let scheme = if settings.tls.is_some() { "https" } else { "http" };
-    println!("hearth: listening on {scheme}://{address}");
+    say(format_args!("hearth: listening on {scheme}://{address}"));
     // An address that stands for all of them is none to open.
     let host = if address.ip().is_unspecified() { "localhost".to_string() } else { address.ip().to_string() };
     let host = if host.contains(':') { format!("[{host}]") } else { host };
@@ -279,23 +298,25 @@ fn greet(mode: Mode, settings: &Settings, engine: &Engine, address: SocketAddr, 
         true => "in memory, gone when this ends".to_string(),
         false => std::path::absolute(&settings.data).unwrap_or(settings.data.clone()).display().to_string(),
     };
-    println!("  data      {data}");
+    say(format_args!("  data      {data}"));
     match engine.default_project() {
-        Some(project) => println!("  project   {project}"),
-        None if mode == Mode::Dev => println!("  project   the first that is named, else {PROJECT_DEFAULT}"),
-        None => println!("  project   none: name one with --project, or addresses name it as in /p/PROJECT/db"),
+        Some(project) => say(format_args!("  project   {project}")),
+        None if mode == Mode::Dev => say(format_args!("  project   the first that is named, else {PROJECT_DEFAULT}")),
+        None => {
+            say(format_args!("  project   none: name one with --project, or addresses name it as in /p/PROJECT/db"))
+        }
     }
     match mode {
         Mode::Dev => {
-            println!("  demo      {url}/demo (open it twice)");
-            println!("  data API  curl {url}/db/messages --json '{{\"text\": \"hi\"}}'");
-            println!("  live      curl -N -H 'Accept: text/event-stream' {url}/db/messages");
+            say(format_args!("  demo      {url}/demo (open it twice)"));
+            say(format_args!("  data API  curl {url}/db/messages --json '{{\"text\": \"hi\"}}'"));
+            say(format_args!("  live      curl -N -H 'Accept: text/event-stream' {url}/db/messages"));
         }
         Mode::Serve => match settings.signed_in {
-            SignedIn::Nothing => println!("  access    the admin key only"),
+            SignedIn::Nothing => say(format_args!("  access    the admin key only")),
             signed_in => {
                 let may = if signed_in == SignedIn::Read { "read" } else { "read and write" };
-                println!("  access    whoever is signed in may {may} everything");
+                say(format_args!("  access    whoever is signed in may {may} everything"));
                 tracing::warn!("[access] signed_in: every user who is signed in may {may} every document");
             }
         },
@@ -304,8 +325,8 @@ fn greet(mode: Mode, settings: &Settings, engine: &Engine, address: SocketAddr, 
         tracing::warn!("--ephemeral: nothing is kept on disk");
     }
     let red = |text: &str| match log::is_coloured(&std::io::stdout()) {
-        true => println!("\x1b[1;31m{text}\x1b[0m"),
-        false => println!("{text}"),
+        true => say(format_args!("\x1b[1;31m{text}\x1b[0m")),
+        false => say(text),
     };
     match (mode, settings.expose, key) {
         (Mode::Dev, Expose::Key, Some(key)) => {
@@ -314,6 +335,21 @@ fn greet(mode: Mode, settings: &Settings, engine: &Engine, address: SocketAddr, 
         }
         (Mode::Dev, Expose::Unsafe, _) => red("  Whoever reaches this server can read and change everything in it."),
         _ => {}
+    }
+}
+
+/// Opens what is there before anybody asks for it, and says how far that is where it takes its time.
+async fn open_databases(engine: Engine) {
+    let opening = engine.clone();
+    let mut opening = tokio::task::spawn_blocking(move || opening.open_all());
+    loop {
+        tokio::select! {
+            _ = &mut opening => return,
+            () = tokio::time::sleep(OPENING_SAID_EVERY) => {}
+        }
+        for (name, progress) in engine.opening() {
+            tracing::info!(%name, percent = progress.percent(), "rebuilding from its snapshot and log");
+        }
     }
 }
 
@@ -408,5 +444,45 @@ pub(crate) fn code(ended: Result<(), Exit>) -> ExitCode {
             eprintln!("hearth: {}", exit.message);
             ExitCode::from(exit.code as u8)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use axum::http::StatusCode;
+
+    /// Whom the door takes a peer for that came to `host`.
+    async fn check(expose: Expose, peer: &str, host: &str, want: &str) {
+        let loopback = Origins { loopback_only: true, allowed: vec!["https://app.example".into()] };
+        let front = Front { public: None, loopback: Some(loopback), expose };
+        let door = Router::new().fallback(|request: Request| async move {
+            match request.extensions().get::<Peer>() {
+                Some(Peer(mode)) => format!("{mode:?}"),
+                None => "the door's own".to_string(),
+            }
+        });
+        let mut request = Request::get("/db").header(header::HOST, host).body(Body::empty()).unwrap();
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(peer.parse().unwrap(), 1)));
+        let service = hyper_util::service::TowerToHyperService::new(front.before(door));
+        let answer = hyper::service::Service::call(&service, request).await.unwrap();
+        let status = answer.status();
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 10).await.unwrap();
+        let got =
+            if status == StatusCode::OK { String::from_utf8_lossy(&body).into_owned() } else { status.to_string() };
+        assert_eq!(got, want, "{expose:?} {peer} {host}");
+    }
+
+    #[tokio::test]
+    async fn an_exposed_server_opens_itself_to_this_machine_and_to_others_by_key() {
+        let (ours, foreign) = ("127.0.0.1:8080", "evil.example");
+        check(Expose::Key, "127.0.0.1", ours, "the door's own").await;
+        check(Expose::Key, "::ffff:127.0.0.1", ours, "the door's own").await;
+        check(Expose::Key, "127.0.0.1", foreign, "403 Forbidden").await;
+        check(Expose::Key, "192.168.1.7", ours, "Serve").await;
+        check(Expose::Key, "192.168.1.7", foreign, "Serve").await;
+        check(Expose::Unsafe, "192.168.1.7", foreign, "the door's own").await;
+        check(Expose::Unsafe, "::1", foreign, "403 Forbidden").await;
     }
 }

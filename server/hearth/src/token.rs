@@ -7,7 +7,7 @@ use hearth_native::json::{Context, to_value};
 
 use crate::args::TokenArgs;
 use crate::config::{IssuerSetting, KeyPlace, Settings};
-use crate::exit::Exit;
+use crate::exit::{Exit, say};
 use crate::issuers::{algorithm, now_seconds, read};
 
 /// The issuer of tokens that nobody signed.
@@ -18,10 +18,10 @@ const AUDIENCE_DEV: &str = "demo";
 /// Runs the command.
 pub(crate) fn run(args: &TokenArgs, settings: &Settings) -> Result<(), Exit> {
     if args.admin_key || args.secret {
-        println!("{}", mint::new_secret(ids::random()));
+        say(mint::new_secret(ids::random()));
         return Ok(());
     }
-    println!("{}", token(args, settings, now_seconds())?);
+    say(token(args, settings, now_seconds())?);
     Ok(())
 }
 

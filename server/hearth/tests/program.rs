@@ -116,6 +116,43 @@ fn a_dev_server_serves_and_stops_when_it_is_told_to() {
     assert!(!folder.path().join("hearth-data").exists());
 }
 
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_a_server_that_waits_for_somebody() {
+    let folder = folder();
+    let mut command = hearth(folder.path(), &["dev", "--listen", "127.0.0.1:0", "--ephemeral"]);
+    command.stderr(Stdio::piped());
+    let mut server = Server::spawn(command);
+    let mut slow = TcpStream::connect(server.address).unwrap();
+    slow.write_all(b"POST /db HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{").unwrap();
+    // Answered, so the request before it has been taken in as well.
+    assert_eq!(server.get("/health").0, 200);
+    let mut log = BufReader::new(server.child.stderr.take().unwrap()).lines();
+    let kill = || Command::new("kill").arg(server.child.id().to_string()).status().unwrap();
+    kill();
+    assert!(log.any(|line| line.unwrap().contains("a second signal ends at once")));
+    kill();
+    assert_eq!(server.child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn standard_input_and_output_will_do() {
+    let folder = folder();
+    let path = folder.path();
+    let args = ["import", "--data", "d", "--collection", "a", "--format", "csv", "--id", "n", "-"];
+    let mut import = hearth(path, &args).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let rows: String = (0..12_000).map(|n| format!("{n},x\n")).collect();
+    let mut stdin = import.stdin.take().unwrap();
+    stdin.write_all(format!("n,s\n{rows}").as_bytes()).unwrap();
+    drop(stdin);
+    assert!(import.wait().unwrap().success());
+    let mut export = hearth(path, &["export", "--data", "d"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(export.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert_eq!(first, "{\"path\":\"a/0\",\"data\":{\"n\":0,\"s\":\"x\"}}\n");
+    assert!(export.wait().unwrap().success(), "who reads may leave early");
+}
+
 /// Every type, and what is easily lost: kinds of numbers, empty and odd names, text that looks like something else.
 const DOCUMENTS: &str = r#"{"path":"a/all","data":{"array":[1,{"in":[2]},null],"bool":true,"bytes":{"$bytes":"aGk="},"double":3.0,"geo":{"$geo":[48.85,2.35]},"inf":{"$double":"-Infinity"},"int":{"$int":"9007199254740993"},"map":{"$map":{"$ref":1}},"nan":{"$double":"NaN"},"null":null,"odd name, \"x\"\n":{},"ref":{"$ref":"a/b"},"small":-0.5,"text":"line\r\nline, \"quoted\"","time":{"$timestamp":"2026-01-31T10:00:00.123456Z"},"vector":{"$vector":[0.5,1.0]},"zero":{"$double":"-0"}}}
 {"path":"a/text","data":{"bool":"true","double":"1.5","int":"1","json":"{\"a\":1}","null":"null","text":""}}
