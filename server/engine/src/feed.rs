@@ -4,6 +4,7 @@
 //! that a commit costs what it concerns and not what listens. Opening and catching up stand in `listen`.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hearth_core::Version;
@@ -273,6 +274,7 @@ impl Feed {
             }
         }
         self.told.advance(version);
+        self.shared.wipe_told.store(version.micros(), Ordering::Release);
     }
 
     /// Ends one listener.

@@ -152,7 +152,13 @@ pub(crate) fn sweep(shared: &Shared, stop: &AtomicBool) -> Result<(), StateError
     let floor = shared.lives.now().floor;
     let swept = Version::from_micros(number(&**store, &keyspace.swept())?);
     let applied = Version::from_micros(number(&**store, &keyspace.applied())?);
-    if swept >= floor || applied < floor || shared.pins.oldest().is_some_and(|pinned| pinned < floor) {
+    // The feed still reads for commits before the wipe until it has told of it.
+    let told = shared.wipe_told.load(Ordering::Acquire);
+    if swept >= floor
+        || applied < floor
+        || told < floor.micros()
+        || shared.pins.oldest().is_some_and(|pinned| pinned < floor)
+    {
         return Ok(());
     }
     for range in [keyspace.changes(Version::ZERO, floor), keyspace.requests(Version::ZERO, floor)] {

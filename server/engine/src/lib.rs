@@ -5,6 +5,7 @@
 mod admin;
 mod applier;
 pub mod authorize;
+pub mod check;
 pub mod clock;
 pub mod database;
 pub mod engine;
@@ -36,6 +37,7 @@ mod visible;
 mod writer;
 
 pub use authorize::{Access, Authorized, Denied, SignedIn};
+pub use check::{CheckOptions, CheckReport, DatabaseChecked, Finding, check};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use database::{Database, FeedAccess, FeedPage, GetAnswer, OpenError, Wipe};
 pub use engine::{Backing, DatabaseError, Engine, Options, Projects, StartError, Started};

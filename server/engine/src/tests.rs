@@ -1,6 +1,7 @@
 //! The engine as a door sees it, in memory and on disk, with a clock that is moved by hand.
 
 mod durability;
+mod failures;
 
 use std::collections::VecDeque;
 use std::io;
@@ -626,11 +627,16 @@ async fn a_commit_whose_log_write_failed_is_as_if_it_never_was() {
 async fn many_writers_and_listeners_agree_at_every_version() {
     let engine = in_memory(Limits { outbox_bytes_max: 6_000, ..Limits::default() });
     let database = main_database(&engine);
+    // However busy the machine: some commits come before the listeners, and most after.
+    let listening = Arc::new(Semaphore::new(0));
     let writers = (0..4).map(|writer| {
-        let database = database.clone();
+        let (database, listening) = (database.clone(), listening.clone());
         tokio::spawn(async move {
             let mut last = Version::ZERO;
             for n in 0..150_i64 {
+                if n == 30 {
+                    listening.acquire().await.unwrap().forget();
+                }
                 let room = format!("rooms/r{}", (n * 7 + writer * 3) % 13);
                 let write = if (n + writer) % 5 == 0 { delete(&room) } else { set(&room, n % 9) };
                 last = commit(&database, vec![write]).await;
@@ -652,6 +658,7 @@ async fn many_writers_and_listeners_agree_at_every_version() {
         let (one, opening) = listen(&database, spec.clone(), &outbox, target).await;
         shown.push((one, opening.version()));
     }
+    listening.add_permits(4);
     let mut done = tokio::spawn(async move {
         let mut last = Version::ZERO;
         for writer in writers {

@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) log_grown: AtomicU64,
     /// What the log holds at or below this version is needed no more.
     pub(crate) log_needless: AtomicU64,
+    /// The last wipe that the feed has told of: nobody reads below it any more.
+    pub(crate) wipe_told: AtomicU64,
     /// Raised by each failure of the log.
     life: AtomicU64,
     /// The last group that is visible.
@@ -91,6 +93,7 @@ impl Shared {
             metrics: common.metrics.clone(),
             log_grown: AtomicU64::new(0),
             log_needless: AtomicU64::new(0),
+            wipe_told: AtomicU64::new(standing.life.floor.micros()),
             life: AtomicU64::new(0),
             published: AtomicU64::new(0),
             history_start: AtomicU64::new(standing.history_start.micros()),

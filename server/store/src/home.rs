@@ -71,6 +71,12 @@ pub struct Home {
     _lock: File,
 }
 
+/// A data directory that is only looked at: held as by [`Home`], and not changed.
+#[derive(Debug)]
+pub struct HomeView {
+    home: Home,
+}
+
 /// What became of the state that the last process left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateFound {
@@ -112,6 +118,12 @@ pub enum HomeError {
         path: PathBuf,
         /// Something in it.
         found: String,
+    },
+    /// There is no data directory.
+    #[error("there is no data directory at {}; nothing was changed: name the one that is meant", path.display())]
+    Nothing {
+        /// Where there is none.
+        path: PathBuf,
     },
     /// A marker says that it was made, and it is not there.
     #[error(
@@ -213,6 +225,23 @@ impl Home {
             let id = vec!["id".to_string(), DatabaseId(options.id_if_new).to_string()];
             note_write(&folder.join(CREATED), HOME_KIND, &[id])?;
         }
+        let home = Self::read(folder, lock, options.boot_id.as_deref())?;
+        enter(folder, home.state, options.boot_id.as_deref())?;
+        Ok(home)
+    }
+
+    /// Takes the data directory at `folder` to look at it, and changes nothing. What [`Home::state_found`] would tell of is
+    /// what opening it would find, and has not been done.
+    pub fn look_at(folder: &Path, boot_id: Option<&str>) -> Result<HomeView, HomeError> {
+        if look(folder)? == Looks::New {
+            return Err(HomeError::Nothing { path: folder.into() });
+        }
+        let home = Self::read(folder, lock(folder)?, boot_id)?;
+        Ok(HomeView { home })
+    }
+
+    /// Reads what a directory says of itself.
+    fn read(folder: &Path, lock: File, boot_id: Option<&str>) -> Result<Self, HomeError> {
         let marker = folder.join(CREATED);
         let id = read_marker(&marker)?.ok_or_else(|| HomeError::Damaged { path: marker.clone() })?;
         let catalog_path = folder.join(CATALOG);
@@ -221,7 +250,7 @@ impl Home {
         let catalog = Catalog::parse(&lines).ok_or(HomeError::Damaged { path: catalog_path })?;
 
         let clean = read_clean(folder)?;
-        let state = judge_state(folder, clean.is_some(), options.boot_id.as_deref())?;
+        let state = judge_state(folder, clean.is_some(), boot_id)?;
         Ok(Self {
             folder: folder.to_path_buf(),
             id: id.0,
@@ -401,6 +430,51 @@ impl Home {
     }
 }
 
+impl HomeView {
+    /// All databases, by rising number.
+    pub fn databases(&self) -> Vec<DatabaseRecord> {
+        self.home.databases()
+    }
+
+    /// What opening the directory would find of the state, and do with it.
+    pub fn state_found(&self) -> StateFound {
+        self.home.state_found()
+    }
+
+    /// Whether opening the directory would go on with the state.
+    pub fn trusts_state(&self) -> bool {
+        self.home.trusts_state()
+    }
+
+    /// Where the state is.
+    pub fn state_dir(&self) -> PathBuf {
+        self.home.state_dir()
+    }
+
+    /// How far the log of a database reached at a clean stop; zero where that is not known.
+    pub fn clean_version(&self, number: u32) -> Version {
+        self.home.clean_version(number)
+    }
+
+    /// The snapshots of a database.
+    pub fn snapshots(&self, number: u32) -> Result<Snapshots, HomeError> {
+        self.home.snapshots(number)
+    }
+
+    /// The log of a database, to be read only; see [`Home::open_log`].
+    pub fn open_log(
+        &self,
+        number: u32,
+        known: Version,
+        options: LogOptions,
+    ) -> Result<(FileLog, Recovered), HomeError> {
+        let folder = self.home.log_dir(number)?;
+        let id = self.home.catalog().find(number).ok_or(HomeError::NoDatabase { number })?.id;
+        let known = known.max(self.clean_version(number));
+        Ok(FileLog::open_to_read(&folder, id, known, options)?)
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Looks {
     /// Nothing, or what a crash has left of making it.
@@ -474,7 +548,7 @@ fn read_clean(folder: &Path) -> Result<Option<BTreeMap<u32, Version>>, HomeError
     Ok(lines.and_then(|lines| lines.iter().map(pair).collect()))
 }
 
-/// Decides whether the state can be kept, and removes it where not. From here on the stop that will come is not clean.
+/// Decides whether the state can be kept.
 fn judge_state(folder: &Path, is_clean: bool, boot_id: Option<&str>) -> Result<StateFound, HomeError> {
     let (state, running) = (folder.join(STATE), folder.join(RUNNING));
     let boot_before = match note::read(&running, RUNNING_KIND) {
@@ -485,13 +559,18 @@ fn judge_state(folder: &Path, is_clean: bool, boot_id: Option<&str>) -> Result<S
         Err(NoteError::Io(cause)) => return Err(io_error("read", &running)(cause)),
         Err(NoteError::Damaged | NoteError::Format(_) | NoteError::TooLong) => None,
     };
-    let found = match (state.exists(), is_clean, boot_before.as_deref(), boot_id) {
+    Ok(match (state.exists(), is_clean, boot_before.as_deref(), boot_id) {
         (false, ..) => StateFound::Absent,
         (true, true, ..) => StateFound::CleanStop,
         (true, false, Some(before), Some(now)) if before == now => StateFound::SameBoot,
         (true, false, Some(_), Some(_)) => StateFound::RemovedAfterRestart,
         (true, false, ..) => StateFound::RemovedAsUnknown,
-    };
+    })
+}
+
+/// Removes a state that cannot be kept. From here on the stop that will come is not clean.
+fn enter(folder: &Path, found: StateFound, boot_id: Option<&str>) -> Result<(), HomeError> {
+    let (state, running) = (folder.join(STATE), folder.join(RUNNING));
     // In this order a crash at any point leaves a directory that is judged the same, or worse, the next time: an
     // untrusted state is gone before this boot is noted, and this boot is noted before the clean stop is forgotten.
     match found {
@@ -503,8 +582,7 @@ fn judge_state(folder: &Path, is_clean: bool, boot_id: Option<&str>) -> Result<S
     let boot: Vec<Line> = boot_id.map(|id| vec!["boot".into(), id.into()]).into_iter().collect();
     note_write(&running, RUNNING_KIND, &boot)?;
     let clean = folder.join(CLEAN);
-    durable::remove(&clean).map_err(io_error("remove", &clean))?;
-    Ok(found)
+    durable::remove(&clean).map_err(io_error("remove", &clean))
 }
 
 /// The id that a marker holds; `None` when it holds none.

@@ -16,7 +16,7 @@ mod home;
 mod durable;
 mod note;
 
-pub use crate::home::{DatabaseRecord, Home, HomeError, HomeOptions, StateFound};
+pub use crate::home::{DatabaseRecord, Home, HomeError, HomeOptions, HomeView, StateFound};
 pub use crate::log::{
     AppendError, Check, CommitLog, Damage, DatabaseId, Entry, Fault, FileLog, GROUP_BYTES_MAX, LogError, LogIoError,
     LogOptions, NoLog, Recovered, ReplayError,

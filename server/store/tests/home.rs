@@ -347,3 +347,30 @@ fn a_damaged_note_of_a_clean_stop_or_of_the_boot_counts_as_none() {
         assert!(!folder.path().join("CLEAN").exists());
     }
 }
+
+#[test]
+fn a_directory_that_is_looked_at_is_not_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    expect!["there is no data directory at HOME;\nnothing was changed: name the one that is meant\n"]
+        .assert_eq(&said(folder.path(), &Home::look_at(folder.path(), None).unwrap_err()));
+    let home = open(folder.path()).unwrap();
+    create(&home, "a");
+    append(&home, 1, 100);
+    use_state(&home);
+    assert!(matches!(Home::look_at(folder.path(), None), Err(HomeError::InUse { .. })));
+    drop(home);
+    for (boot_id, want) in [
+        (Some("boot one"), StateFound::SameBoot),
+        (Some("boot two"), StateFound::RemovedAfterRestart),
+        (None, StateFound::RemovedAsUnknown),
+    ] {
+        let before = listing(folder.path());
+        let view = Home::look_at(folder.path(), boot_id).unwrap();
+        assert_eq!((view.state_found(), view.databases().len()), (want, 1));
+        let (log, _) = view.open_log(1, Version::ZERO, LogOptions::default()).unwrap();
+        assert_eq!(log.last().micros(), 100);
+        drop(view);
+        assert_eq!(listing(folder.path()), before);
+    }
+    assert_eq!(open(folder.path()).unwrap().state_found(), StateFound::SameBoot);
+}

@@ -532,3 +532,111 @@ async fn a_clock_far_behind_the_newest_commit_is_to_be_accepted_by_a_person() {
     let database = main_database(&engine);
     assert_eq!(commit(&database, vec![set("rooms/a", 2)]).await.micros(), last.micros() + 1);
 }
+
+// ---- checking
+
+/// Every file under a folder with its contents, but for the lock.
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(contents(&path)),
+            false if path.ends_with("LOCK") => {}
+            false => found.push((path.clone(), fs::read(&path).unwrap())),
+        }
+    }
+    found.sort();
+    found
+}
+
+fn checked(folder: &Path, want: Expect) -> bool {
+    let scratch = tempfile::tempdir().unwrap();
+    let options = crate::CheckOptions { boot_id: Some("boot".into()), scratch: Some(scratch.path().into()) };
+    let before = contents(folder);
+    let report = crate::check(folder, &options, |_| {}).unwrap();
+    assert!(contents(folder) == before, "a check changes nothing");
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "the copy is removed");
+    want.assert_eq(&report.to_string().replace(&folder.display().to_string(), "HOME").replace("; ", ";\n    "));
+    report.is_sound()
+}
+
+#[tokio::test]
+async fn a_check_holds_log_snapshots_and_state_against_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at(NOW));
+    let engine = start(folder.path(), &clock, eager());
+    let database = main_database(&engine);
+    commit(&database, vec![set("rooms/gone", 1)]).await;
+    wipe(&database).await;
+    for n in 0..20 {
+        commit(&database, vec![set(&format!("rooms/r{n}"), n), set("rooms/hot", n)]).await;
+    }
+    let first = snapshot(&database).await;
+    commit(&database, vec![delete("rooms/r3"), set("rooms/r4", 40)]).await;
+    let second = snapshot(&database).await;
+    commit(&database, vec![set("rooms/r5", 50)]).await;
+    drop(database);
+    stop(engine).await;
+    assert!(checked(
+        folder.path(),
+        expect![[r#"
+        p/(default): 20 documents at version 1700000000000023
+          read 24 entries of the log (3432 bytes) and 2 snapshots
+          read the state, which is as the log says at version 1700000000000023
+        everything is sound
+    "#]]
+    ));
+
+    // A snapshot under the name and head of a later one holds what is no longer so.
+    let home = Home::look_at(folder.path(), Some("boot")).unwrap();
+    let snapshots = home.snapshots(1).unwrap();
+    let (mut old, head) = (snapshots.read(first).unwrap(), snapshots.head(second).unwrap());
+    let mut forged = snapshots.begin(head).unwrap();
+    while let Some(record) = old.next_record().unwrap() {
+        forged.put(record.section, &record.key, &record.value).unwrap();
+    }
+    forged.finish().unwrap();
+    damage(&snapshots.path(first), 0);
+    drop(home);
+    // And the state lacks a document.
+    let state = folder.path().join("state");
+    let store = hearth_store::Sled::open(&state, &hearth_store::SledOptions::default()).unwrap().store;
+    let key = hearth_core::keys::doc(&path("rooms/r7"));
+    let range = crate::keyspace::Keyspace::new(1).document_since(&key, Version::MAX);
+    let page = store.scan(&range, Direction::Forward, 10).unwrap();
+    store.apply(page.into_iter().map(|(key, _)| (key, None)).collect()).unwrap();
+    store.close().unwrap();
+    assert!(!checked(
+        folder.path(),
+        expect![[r#"
+            p/(default): 20 documents at version 1700000000000023
+              read 24 entries of the log (3432 bytes) and 0 snapshots
+              wrong: the snapshot HOME/db/1/snapshots/00001700000000000021.snap is damaged at byte 60: a block is damaged;
+                it is not used, and what it held stands in the log or another snapshot unless more is said below: start hearth, which writes another
+              wrong: the snapshot of version 1700000000000022 does not agree with the log: 2 of 20 documents are not as it says, rooms/r3 among them;
+                the log is the truth: move HOME/db/1/snapshots/00001700000000000022.snap away, then start hearth
+              wrong: the state does not agree with the log: 1 of 20 documents are missing;
+                the log is the truth and nothing is lost: move the folder `state` of the data directory away, then start hearth, which rebuilds it
+            something is wrong, see above;
+                nothing was changed
+        "#]]
+    ));
+
+    // The log is the truth: where it is damaged, nothing else is asked.
+    damage(&files(folder.path(), "log")[0], 0);
+    assert!(!checked(
+        folder.path(),
+        expect![[r#"
+        p/(default): 0 documents at version 0
+          read 0 entries of the log (0 bytes) and 0 snapshots
+          wrong: the snapshot HOME/db/1/snapshots/00001700000000000021.snap is damaged at byte 60: a block is damaged;
+            it is not used, and what it held stands in the log or another snapshot unless more is said below: start hearth, which writes another
+          wrong: the commit log is damaged: HOME/db/1/log/0000000001.seg, byte 1696: a group of commits is damaged, and it is not the last thing that was written;
+            what was written up to version 1700000000000011 is not touched by it;
+            nothing was changed: keep a copy of the folder, then bring back the file or restore this database from a backup
+        something is wrong, see above;
+            nothing was changed
+    "#]]
+    ));
+}
