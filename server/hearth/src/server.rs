@@ -1,6 +1,7 @@
 //! `hearth dev` and `hearth serve`: from a configuration to a running server, and down again.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -175,10 +176,9 @@ fn admin_key(mode: Mode, settings: &Settings) -> Result<Option<AdminKey>, Exit> 
         (Some(key), _) => (Some(key.0.clone()), "HEARTH_ADMIN_KEY".to_string()),
         (None, Some(path)) => {
             let text = std::fs::read_to_string(path);
-            (
-                Some(text.map_err(|error| Exit::start(format!("{}: {error}", path.display())))?),
-                path.display().to_string(),
-            )
+            let text = text.map_err(|error| Exit::start(format!("{}: {error}", path.display())))?;
+            warn_if_readable(path);
+            (Some(text), path.display().to_string())
         }
         (None, None) => (None, String::new()),
     };
@@ -195,6 +195,19 @@ fn admin_key(mode: Mode, settings: &Settings) -> Result<Option<AdminKey>, Exit> 
         )),
         None => Ok(None),
     }
+}
+
+/// Says so where others on this machine may read a file with a secret.
+fn warn_if_readable(path: &Path) {
+    #[cfg(unix)]
+    if let Ok(metadata) = std::fs::metadata(path)
+        && std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o077 != 0
+    {
+        let path = path.display();
+        tracing::warn!("{path} may be read by others on this machine; chmod 600 {path} keeps it from them");
+    }
+    #[cfg(not(unix))]
+    let _ = path;
 }
 
 /// Starts the engine, and gives the key of tickets along.
