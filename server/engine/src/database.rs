@@ -110,6 +110,9 @@ pub struct GetAnswer {
     pub document: Option<Arc<Document>>,
 }
 
+/// A place of a collection: a document, or that one is missing which has others below it.
+pub type Place = (DocPath, Option<Arc<Document>>);
+
 /// The right to hear every commit.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedAccess;
@@ -340,7 +343,7 @@ impl Database {
         after: Option<&DocPath>,
         places_max: usize,
         at: Option<Version>,
-    ) -> Result<Vec<(DocPath, Option<Arc<Document>>)>, ReadError> {
+    ) -> Result<Vec<Place>, ReadError> {
         let Source::Collection(collection) = query.source().clone() else { return Ok(Vec::new()) };
         let view = self.view(at).await?;
         let after = after.cloned();

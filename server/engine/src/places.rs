@@ -1,9 +1,8 @@
 //! The places of a collection: its documents, and those that are missing and have others below them.
 
-use std::sync::Arc;
+use hearth_core::{CollectionPath, DocPath, keys};
 
-use hearth_core::{CollectionPath, DocPath, Document, keys};
-
+use crate::database::Place;
 use crate::keyspace::{END, PAST};
 use crate::view::{StateError, View};
 
@@ -13,7 +12,7 @@ pub(crate) fn of(
     collection: &CollectionPath,
     after: Option<&DocPath>,
     places_max: usize,
-) -> Result<Vec<(DocPath, Option<Arc<Document>>)>, StateError> {
+) -> Result<Vec<Place>, StateError> {
     let prefix = keys::collection(collection);
     let past = [prefix.as_slice(), &[PAST]].concat();
     let behind = |key: &[u8]| -> Result<Vec<u8>, StateError> {
