@@ -1,0 +1,223 @@
+//! Between the core's types and Firestore's messages: values and documents here, queries and writes below.
+
+pub(crate) mod query;
+pub(crate) mod write;
+
+use std::collections::BTreeMap;
+
+use hearth_core::value::{Timestamp, Value};
+use hearth_core::{DatabaseName, Document, FieldPath, GeoPoint, Map, Reference, Version};
+use hearth_schema::v1::{self, value::ValueType};
+use hearth_schema::{LatLng, wkt};
+
+use crate::names;
+use crate::status::Refusal;
+
+/// The member of a map that says that it stands for another type.
+const TYPE: &str = "__type__";
+const VECTOR: &str = "__vector__";
+const VECTOR_VALUES: &str = "value";
+
+/// A value as a client sent it. Not yet checked for depth; the core does that.
+pub(crate) fn value_from(value: v1::Value) -> Result<Value, Refusal> {
+    let Some(value) = value.value_type else {
+        return Err(Refusal::invalid("A value has no type: set one of its fields, such as stringValue"));
+    };
+    Ok(match value {
+        ValueType::NullValue(_) => Value::Null,
+        ValueType::BooleanValue(value) => Value::Bool(value),
+        ValueType::IntegerValue(value) => Value::Integer(value),
+        ValueType::DoubleValue(value) => Value::Double(value),
+        ValueType::TimestampValue(value) => Value::Timestamp(timestamp_from(value)?),
+        ValueType::StringValue(value) => Value::text(&value),
+        ValueType::BytesValue(value) => Value::Bytes(value.into()),
+        ValueType::ReferenceValue(value) => Value::Reference(names::document(&value)?),
+        ValueType::GeoPointValue(LatLng { latitude, longitude }) => {
+            let point = GeoPoint::new(latitude, longitude);
+            Value::Geo(point.ok_or_else(|| {
+                Refusal::invalid(format!(
+                    "Invalid geo point: latitude {latitude} must be within ±90 and longitude {longitude} within ±180"
+                ))
+            })?)
+        }
+        ValueType::ArrayValue(v1::ArrayValue { values }) => {
+            Value::Array(values.into_iter().map(value_from).collect::<Result<_, _>>()?)
+        }
+        ValueType::MapValue(v1::MapValue { fields }) if is_vector(&fields) => vector_from(fields)?,
+        ValueType::MapValue(v1::MapValue { fields }) => Value::Map(fields_from(fields)?),
+        ValueType::FieldReferenceValue(_)
+        | ValueType::FunctionValue(_)
+        | ValueType::PipelineValue(_)
+        | ValueType::VariableReferenceValue(_) => {
+            return Err(Refusal::invalid("A value of this type stands in pipelines only"));
+        }
+    })
+}
+
+/// A document's fields as a client sent them.
+pub(crate) fn fields_from(fields: BTreeMap<String, v1::Value>) -> Result<Map, Refusal> {
+    fields.into_iter().map(|(name, value)| Ok((name.into_boxed_str(), value_from(value)?))).collect()
+}
+
+fn is_vector(fields: &BTreeMap<String, v1::Value>) -> bool {
+    let text = |value: &v1::Value| matches!(&value.value_type, Some(ValueType::StringValue(text)) if text == VECTOR);
+    fields.get(TYPE).is_some_and(text)
+}
+
+fn vector_from(mut fields: BTreeMap<String, v1::Value>) -> Result<Value, Refusal> {
+    let wrong = || Refusal::invalid("A vector is a map of `__type__` and `value`, which is an array of doubles");
+    let values = fields.remove(VECTOR_VALUES).and_then(|value| value.value_type);
+    match values {
+        Some(ValueType::ArrayValue(v1::ArrayValue { values })) if fields.len() == 1 => {
+            let number = |value: v1::Value| match value.value_type {
+                Some(ValueType::DoubleValue(number)) => Ok(number),
+                Some(ValueType::IntegerValue(number)) => Ok(number as f64),
+                _ => Err(wrong()),
+            };
+            let numbers: Vec<f64> = values.into_iter().map(number).collect::<Result<_, _>>()?;
+            Ok(Value::Vector(numbers.into()))
+        }
+        _ => Err(wrong()),
+    }
+}
+
+/// A value as it is sent.
+pub(crate) fn value(value: &Value) -> v1::Value {
+    let value = match value {
+        Value::Null => ValueType::NullValue(0),
+        Value::Bool(value) => ValueType::BooleanValue(*value),
+        Value::Integer(value) => ValueType::IntegerValue(*value),
+        Value::Double(value) => ValueType::DoubleValue(*value),
+        Value::Timestamp(value) => ValueType::TimestampValue(wkt::Timestamp::from_micros(value.micros())),
+        Value::Text(value) => ValueType::StringValue(value.to_string()),
+        Value::Bytes(value) => ValueType::BytesValue(value.to_vec()),
+        Value::Reference(Reference { database, path }) => ValueType::ReferenceValue(names::print(database, path)),
+        Value::Geo(point) => {
+            ValueType::GeoPointValue(LatLng { latitude: point.latitude(), longitude: point.longitude() })
+        }
+        Value::Array(values) => {
+            ValueType::ArrayValue(v1::ArrayValue { values: values.iter().map(self::value).collect() })
+        }
+        Value::Vector(numbers) => {
+            let double = |number: &f64| v1::Value { value_type: Some(ValueType::DoubleValue(*number)) };
+            let values = ValueType::ArrayValue(v1::ArrayValue { values: numbers.iter().map(double).collect() });
+            let fields = BTreeMap::from([
+                (TYPE.into(), v1::Value { value_type: Some(ValueType::StringValue(VECTOR.into())) }),
+                (VECTOR_VALUES.into(), v1::Value { value_type: Some(values) }),
+            ]);
+            ValueType::MapValue(v1::MapValue { fields })
+        }
+        Value::Map(map) => ValueType::MapValue(v1::MapValue { fields: fields(map) }),
+    };
+    v1::Value { value_type: Some(value) }
+}
+
+/// Fields as they are sent.
+pub(crate) fn fields(map: &Map) -> BTreeMap<String, v1::Value> {
+    map.iter().map(|(name, value)| (name.to_string(), self::value(value))).collect()
+}
+
+/// A document as it is sent, with these of its fields.
+pub(crate) fn document(database: &DatabaseName, document: &Document, shown: &Map) -> v1::Document {
+    v1::Document {
+        name: names::print(database, &document.path),
+        fields: fields(shown),
+        create_time: Some(time(document.created)),
+        update_time: Some(time(document.updated)),
+    }
+}
+
+/// A document as it is sent, with the fields of a mask.
+pub(crate) fn masked(database: &DatabaseName, whole: &Document, mask: Option<&[FieldPath]>) -> v1::Document {
+    match mask {
+        None => document(database, whole, &whole.fields),
+        Some(mask) => document(database, whole, &hearth_core::query::project(whole, mask)),
+    }
+}
+
+/// A version as a time.
+pub(crate) fn time(version: Version) -> wkt::Timestamp {
+    wkt::Timestamp::from_micros(Timestamp::from(version).micros())
+}
+
+/// A time as a client sent it, in whole microseconds.
+pub(crate) fn timestamp_from(time: wkt::Timestamp) -> Result<Timestamp, Refusal> {
+    let timestamp = time.micros().and_then(Timestamp::from_micros);
+    timestamp.ok_or_else(|| Refusal::invalid("Invalid timestamp: it must be from year 1 to year 9999"))
+}
+
+/// A time as a version; before 1970 nothing was committed.
+pub(crate) fn version_from(time: wkt::Timestamp) -> Result<Version, Refusal> {
+    let micros = timestamp_from(time)?.micros();
+    Ok(u64::try_from(micros).map_or(Version::ZERO, Version::from_micros))
+}
+
+/// A field path as a client sent it; `what` names where.
+pub(crate) fn path_from(text: &str, what: &str) -> Result<FieldPath, Refusal> {
+    FieldPath::parse(text).map_err(|error| {
+        Refusal::invalid(format!("Invalid {what} {:?}: {error}", text.chars().take(200).collect::<String>()))
+    })
+}
+
+/// The paths of a mask.
+pub(crate) fn mask_from(mask: Option<v1::DocumentMask>) -> Result<Option<Vec<FieldPath>>, Refusal> {
+    let Some(mask) = mask else { return Ok(None) };
+    mask.field_paths.iter().map(|path| path_from(path, "field path in a mask")).collect::<Result<_, _>>().map(Some)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Any value that a document may hold.
+    pub(crate) fn any_value() -> impl Strategy<Value = Value> {
+        let reference = Reference::parse("projects/p/databases/(default)/documents/rooms/a").unwrap();
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(Value::Integer),
+            any::<f64>().prop_map(Value::Double),
+            (Timestamp::MIN.micros()..=Timestamp::MAX.micros())
+                .prop_map(|micros| Value::Timestamp(Timestamp::from_micros(micros).unwrap())),
+            "\\PC{0,8}".prop_map(|text| Value::text(&text)),
+            proptest::collection::vec(any::<u8>(), 0..8).prop_map(|bytes| Value::Bytes(bytes.into())),
+            Just(Value::Reference(reference)),
+            (-90.0..=90.0, -180.0..=180.0)
+                .prop_map(|(latitude, longitude)| Value::Geo(GeoPoint::new(latitude, longitude).unwrap())),
+            proptest::collection::vec(any::<f64>(), 0..4).prop_map(|numbers| Value::Vector(numbers.into())),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+                proptest::collection::btree_map("[a-z]{1,4}".prop_map(Box::from), inner, 0..4).prop_map(Value::Map),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_comes_back_as_it_went(value in any_value()) {
+            prop_assert_eq!(value_from(super::value(&value)).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn what_is_no_value_is_refused() {
+        let check = |value: ValueType| assert!(value_from(v1::Value { value_type: Some(value) }).is_err());
+        check(ValueType::ReferenceValue("rooms/a".into()));
+        check(ValueType::GeoPointValue(LatLng { latitude: 91.0, longitude: 0.0 }));
+        check(ValueType::TimestampValue(wkt::Timestamp { seconds: i64::MAX, nanos: 0 }));
+        check(ValueType::TimestampValue(wkt::Timestamp { seconds: 0, nanos: -1 }));
+        check(ValueType::FieldReferenceValue("a".into()));
+        let vector = v1::Value { value_type: Some(ValueType::StringValue(VECTOR.into())) };
+        check(ValueType::MapValue(v1::MapValue { fields: BTreeMap::from([(TYPE.into(), vector)]) }));
+        assert!(value_from(v1::Value { value_type: None }).is_err());
+    }
+
+    #[test]
+    fn parts_of_a_microsecond_are_cut_off() {
+        let time = wkt::Timestamp { seconds: -1, nanos: 999_999_999 };
+        assert_eq!(timestamp_from(time).unwrap().micros(), -1);
+    }
+}

@@ -1,0 +1,390 @@
+//! Queries, from Firestore's messages to the core's.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hearth_core::query::{Aggregate, Cursor, Filter, Limit, Operator, Order, QuerySpec, Source};
+use hearth_core::{CollectionPath, DatabaseName, Direction, DocPath, FieldPath, Id, Query, Value};
+use hearth_schema::v1::structured_aggregation_query::aggregation::Operator as WireAggregate;
+use hearth_schema::v1::structured_query::filter::FilterType;
+use hearth_schema::v1::structured_query::unary_filter::OperandType;
+use hearth_schema::v1::structured_query::{composite_filter, field_filter, unary_filter};
+use hearth_schema::v1::{self, structured_query as wire};
+
+use super::{path_from, value_from};
+use crate::names::Parent;
+use crate::near::{Measure, Near};
+use crate::status::Refusal;
+
+/// What a client asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// The query; with a search for neighbours without its projection.
+    pub(crate) query: Arc<Query>,
+    /// The neighbours that are wanted among its result.
+    pub(crate) near: Option<Near>,
+}
+
+/// A query below `parent`.
+pub(crate) fn asked_from(parent: &Parent, query: v1::StructuredQuery) -> Result<Asked, Refusal> {
+    let near = query.find_nearest.clone();
+    let mut spec = spec_from(parent, query)?;
+    let near = match near {
+        None => None,
+        Some(near) => Some(near_from(near, spec.select.take())?),
+    };
+    Ok(Asked { query: Arc::new(Query::build(spec)?), near })
+}
+
+/// The parts of a query below `parent`.
+pub(crate) fn spec_from(parent: &Parent, query: v1::StructuredQuery) -> Result<QuerySpec, Refusal> {
+    let v1::StructuredQuery { select, from, r#where, order_by, start_at, end_at, offset, limit, find_nearest: _ } =
+        query;
+    let database = &parent.database;
+    let filter = r#where.map(|filter| filter_from(database, filter, 0)).transpose()?;
+    let orders = order_by.into_iter().map(order_from).collect::<Result<Vec<_>, _>>()?;
+    let limit = match limit {
+        None => None,
+        Some(limit) => Some(Limit::First(count_from(limit.value, "limit")?)),
+    };
+    // A projection of nothing is one of everything; of the name alone it leaves no field.
+    let select = match select {
+        Some(projection) if !projection.fields.is_empty() => {
+            let paths = projection.fields.iter().map(|field| path_from(&field.field_path, "selected field"));
+            Some(paths.collect::<Result<Vec<_>, _>>()?)
+        }
+        _ => None,
+    };
+    Ok(QuerySpec {
+        source: source_from(parent, from)?,
+        filter,
+        orders,
+        start: start_at.map(|cursor| cursor_from(database, cursor)).transpose()?.flatten(),
+        end: end_at.map(|cursor| cursor_from(database, cursor)).transpose()?.flatten(),
+        limit,
+        offset: count_from(offset, "offset")?,
+        select,
+        aggregates: Vec::new(),
+    })
+}
+
+fn count_from(count: i32, what: &str) -> Result<u32, Refusal> {
+    u32::try_from(count).map_err(|_| Refusal::invalid(format!("Invalid {what} {count}: it must not be negative")))
+}
+
+fn source_from(parent: &Parent, from: Vec<wire::CollectionSelector>) -> Result<Source, Refusal> {
+    let below = parent.document.clone();
+    match &from[..] {
+        [] => Ok(Source::Below(below)),
+        [wire::CollectionSelector { collection_id, all_descendants: true }] if collection_id.is_empty() => {
+            Ok(Source::Below(below))
+        }
+        [wire::CollectionSelector { collection_id, all_descendants }] => {
+            let id = collection_id_from(collection_id)?;
+            match all_descendants {
+                true => Ok(Source::Group { below, id }),
+                false => Ok(Source::Collection(collection(below.as_ref(), &id)?)),
+            }
+        }
+        _ => Err(Refusal::invalid(format!("A query takes one collection selector, not {}", from.len()))),
+    }
+}
+
+/// A collection's id as a client sent it.
+pub(crate) fn collection_id_from(text: &str) -> Result<Id, Refusal> {
+    Id::parse(text).map_err(|error| {
+        Refusal::invalid(format!("Invalid collection id {:?}: {error}", text.chars().take(200).collect::<String>()))
+    })
+}
+
+/// A collection below a document or at the root.
+pub(crate) fn collection(below: Option<&DocPath>, id: &Id) -> Result<CollectionPath, Refusal> {
+    Ok(match below {
+        None => CollectionPath::parse(id.as_str())?,
+        Some(document) => document.collection(id)?,
+    })
+}
+
+fn field_from(field: Option<wire::FieldReference>) -> Result<FieldPath, Refusal> {
+    let field = field.ok_or_else(|| Refusal::invalid("A filter, order or aggregation names no field"))?;
+    path_from(&field.field_path, "field path")
+}
+
+fn filter_from(database: &DatabaseName, filter: wire::Filter, depth: usize) -> Result<Filter, Refusal> {
+    if depth > Query::FILTER_DEPTH_MAX {
+        return Err(hearth_core::QueryError::FilterTooDeep.into());
+    }
+    match filter.filter_type {
+        None => Err(Refusal::invalid("A filter is empty")),
+        Some(FilterType::CompositeFilter(wire::CompositeFilter { op, filters })) => {
+            let op = composite_filter::Operator::try_from(op).unwrap_or_default();
+            let parts = filters.into_iter().map(|part| filter_from(database, part, depth + 1));
+            let parts = parts.collect::<Result<Vec<_>, _>>()?;
+            match op {
+                composite_filter::Operator::And => Ok(Filter::And(parts)),
+                composite_filter::Operator::Or => Ok(Filter::Or(parts)),
+                composite_filter::Operator::Unspecified => Err(Refusal::invalid("A composite filter has no operator")),
+            }
+        }
+        Some(FilterType::FieldFilter(wire::FieldFilter { field, op, value })) => {
+            let field = field_from(field)?;
+            let operator = operator_from(op)?;
+            let value = value_from(value.unwrap_or_default())?;
+            if field.is_name() {
+                check_database(database, &value)?;
+            }
+            Ok(Filter::Field { field, operator, value })
+        }
+        Some(FilterType::UnaryFilter(wire::UnaryFilter { op, operand_type })) => {
+            let field = match operand_type {
+                Some(OperandType::Field(field)) => field_from(Some(field))?,
+                None => field_from(None)?,
+            };
+            match unary_filter::Operator::try_from(op).unwrap_or_default() {
+                unary_filter::Operator::IsNan => Ok(Filter::IsNan(field)),
+                unary_filter::Operator::IsNull => Ok(Filter::IsNull(field)),
+                unary_filter::Operator::IsNotNan => Ok(Filter::IsNotNan(field)),
+                unary_filter::Operator::IsNotNull => Ok(Filter::IsNotNull(field)),
+                unary_filter::Operator::Unspecified => Err(Refusal::invalid("A unary filter has no operator")),
+            }
+        }
+    }
+}
+
+fn operator_from(op: i32) -> Result<Operator, Refusal> {
+    use field_filter::Operator as Wire;
+    Ok(match Wire::try_from(op).unwrap_or_default() {
+        Wire::LessThan => Operator::Less,
+        Wire::LessThanOrEqual => Operator::LessOrEqual,
+        Wire::GreaterThan => Operator::Greater,
+        Wire::GreaterThanOrEqual => Operator::GreaterOrEqual,
+        Wire::Equal => Operator::Equal,
+        Wire::NotEqual => Operator::NotEqual,
+        Wire::ArrayContains => Operator::ArrayContains,
+        Wire::In => Operator::In,
+        Wire::ArrayContainsAny => Operator::ArrayContainsAny,
+        Wire::NotIn => Operator::NotIn,
+        Wire::Unspecified => return Err(Refusal::invalid(format!("A field filter has the unknown operator {op}"))),
+    })
+}
+
+/// Documents that are compared with names must be of the query's database: the core knows no other.
+fn check_database(database: &DatabaseName, value: &Value) -> Result<(), Refusal> {
+    match value {
+        Value::Reference(reference) if reference.database != *database => {
+            Err(Refusal::invalid(format!("{} is not in the query's database {database}", reference.path)))
+        }
+        Value::Array(values) => values.iter().try_for_each(|value| check_database(database, value)),
+        _ => Ok(()),
+    }
+}
+
+fn direction_from(direction: i32) -> Direction {
+    match wire::Direction::try_from(direction).unwrap_or_default() {
+        wire::Direction::Descending => Direction::Descending,
+        wire::Direction::Ascending | wire::Direction::Unspecified => Direction::Ascending,
+    }
+}
+
+fn order_from(order: wire::Order) -> Result<Order, Refusal> {
+    Ok(Order { field: field_from(order.field)?, direction: direction_from(order.direction) })
+}
+
+/// A cursor without values is none.
+fn cursor_from(database: &DatabaseName, cursor: v1::Cursor) -> Result<Option<Cursor>, Refusal> {
+    let values = cursor.values.into_iter().map(value_from).collect::<Result<Vec<_>, _>>()?;
+    values.iter().try_for_each(|value| match value {
+        Value::Reference(_) => check_database(database, value),
+        _ => Ok(()),
+    })?;
+    Ok((!values.is_empty()).then_some(Cursor { values, before: cursor.before }))
+}
+
+/// The order of `ListDocuments`: `a desc, b.c`.
+pub(crate) fn orders_from(text: &str) -> Result<Vec<Order>, Refusal> {
+    let mut orders = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (field, direction) = match part.rsplit_once(char::is_whitespace) {
+            Some((field, word)) if word.eq_ignore_ascii_case("desc") => (field.trim(), Direction::Descending),
+            Some((field, word)) if word.eq_ignore_ascii_case("asc") => (field.trim(), Direction::Ascending),
+            _ => (part, Direction::Ascending),
+        };
+        orders.push(Order { field: path_from(field, "field in order_by")?, direction });
+    }
+    Ok(orders)
+}
+
+/// Most numbers of one request. Source: Firestore documentation, "Summarize data with aggregation queries".
+const AGGREGATES_MAX: usize = 5;
+
+/// A query for numbers, and the names under which they are answered.
+pub(crate) fn aggregation_from(
+    parent: &Parent,
+    query: v1::StructuredAggregationQuery,
+) -> Result<(Arc<Query>, Vec<String>), Refusal> {
+    let Some(v1::structured_aggregation_query::QueryType::StructuredQuery(documents)) = query.query_type else {
+        return Err(Refusal::invalid("An aggregation needs a structured query"));
+    };
+    let count = query.aggregations.len();
+    if !(1..=AGGREGATES_MAX).contains(&count) {
+        return Err(Refusal::invalid(format!("{count} aggregations; 1 to {AGGREGATES_MAX} are allowed")));
+    }
+    if documents.find_nearest.is_some() {
+        return Err(Refusal::invalid("Neighbours of a vector cannot be aggregated"));
+    }
+    let mut spec = spec_from(parent, documents)?;
+    let mut aliases = Vec::with_capacity(count);
+    for aggregation in query.aggregations {
+        let alias = match aggregation.alias {
+            alias if alias.is_empty() => format!("field_{}", aliases.len() + 1),
+            alias => alias,
+        };
+        aliases.push(alias);
+        spec.aggregates.push(match aggregation.operator {
+            Some(WireAggregate::Count(count)) => {
+                let up_to = count.up_to.map(|up_to| match u64::try_from(up_to.value) {
+                    Ok(up_to) if up_to > 0 => Ok(up_to),
+                    _ => Err(Refusal::invalid(format!("Invalid up_to {}: it must be above zero", up_to.value))),
+                });
+                Aggregate::Count { up_to: up_to.transpose()? }
+            }
+            Some(WireAggregate::Sum(sum)) => Aggregate::Sum(field_from(sum.field)?),
+            Some(WireAggregate::Avg(avg)) => Aggregate::Average(field_from(avg.field)?),
+            None => return Err(Refusal::invalid("An aggregation has no operator")),
+        });
+    }
+    if BTreeSet::from_iter(&aliases).len() < count {
+        return Err(Refusal::invalid("Two aggregations have the same alias"));
+    }
+    spec.select = None;
+    Ok((Arc::new(Query::build(spec)?), aliases))
+}
+
+/// Most neighbours. Source: Firestore documentation, "Search with vector embeddings".
+const NEAR_MAX: i32 = 1_000;
+
+fn near_from(near: wire::FindNearest, select: Option<Vec<FieldPath>>) -> Result<Near, Refusal> {
+    let field = field_from(near.vector_field)?;
+    let vector = match value_from(near.query_vector.unwrap_or_default())? {
+        Value::Vector(vector) if (1..=Value::VECTOR_DIMENSIONS_MAX).contains(&vector.len()) => vector,
+        _ => {
+            return Err(Refusal::invalid(format!(
+                "The query vector must be a vector of 1 to {} dimensions",
+                Value::VECTOR_DIMENSIONS_MAX
+            )));
+        }
+    };
+    use wire::find_nearest::DistanceMeasure;
+    let measure = match DistanceMeasure::try_from(near.distance_measure).unwrap_or_default() {
+        DistanceMeasure::Euclidean => Measure::Euclidean,
+        DistanceMeasure::Cosine => Measure::Cosine,
+        DistanceMeasure::DotProduct => Measure::DotProduct,
+        DistanceMeasure::Unspecified => {
+            return Err(Refusal::invalid("A search for neighbours has no distance measure"));
+        }
+    };
+    let limit = near.limit.map_or(0, |limit| limit.value);
+    if !(1..=NEAR_MAX).contains(&limit) {
+        return Err(Refusal::invalid(format!(
+            "Invalid limit {limit} of a search for neighbours: 1 to {NEAR_MAX} are allowed"
+        )));
+    }
+    let result_field = match near.distance_result_field.as_str() {
+        "" => None,
+        text => Some(path_from(text, "distance_result_field")?),
+    };
+    let threshold = near.distance_threshold.map(|threshold| threshold.value);
+    Ok(Near { field, vector, measure, limit: limit as usize, result_field, threshold, select })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn parent() -> Parent {
+        crate::names::parent("projects/p/databases/(default)/documents").unwrap()
+    }
+
+    fn from(id: &str, all_descendants: bool) -> v1::StructuredQuery {
+        let selector = wire::CollectionSelector { collection_id: id.into(), all_descendants };
+        v1::StructuredQuery { from: vec![selector], ..Default::default() }
+    }
+
+    fn check(query: v1::StructuredQuery, want: Expect) {
+        want.assert_eq(&match asked_from(&parent(), query) {
+            Ok(Asked { query, near }) => format!(
+                "{} filter {:?} orders {:?} limit {:?} select {:?}{}",
+                query.source(),
+                query.filter(),
+                query.orders().iter().map(|order| format!("{} {:?}", order.field, order.direction)).collect::<Vec<_>>(),
+                query.limit(),
+                query.select(),
+                if near.is_some() { " near" } else { "" },
+            ),
+            Err(refusal) => refusal.to_string(),
+        });
+    }
+
+    #[test]
+    fn the_source_is_a_collection_a_group_or_everything() {
+        check(
+            from("rooms", false),
+            expect![[r#"the collection rooms filter None orders ["__name__ Ascending"] limit None select None"#]],
+        );
+        check(
+            from("rooms", true),
+            expect![[
+                r#"the collections named rooms filter None orders ["__name__ Ascending"] limit None select None"#
+            ]],
+        );
+        check(
+            v1::StructuredQuery::default(),
+            expect![[r#"the database filter None orders ["__name__ Ascending"] limit None select None"#]],
+        );
+        check(from("a/b", false), expect![[r#"InvalidArgument: Invalid collection id "a/b": an id holds a slash"#]]);
+    }
+
+    #[test]
+    fn a_projection_of_nothing_is_everything_and_one_of_the_name_is_no_field() {
+        let select = |paths: &[&str]| {
+            let fields = paths.iter().map(|path| wire::FieldReference { field_path: (*path).into() }).collect();
+            v1::StructuredQuery { select: Some(wire::Projection { fields }), ..from("rooms", false) }
+        };
+        check(
+            select(&[]),
+            expect![[r#"the collection rooms filter None orders ["__name__ Ascending"] limit None select None"#]],
+        );
+        check(
+            select(&["__name__"]),
+            expect![[
+                r#"the collection rooms filter None orders ["__name__ Ascending"] limit None select Some([FieldPath(["__name__"])])"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        let mut query = from("rooms", false);
+        query.offset = -1;
+        check(query, expect!["InvalidArgument: Invalid offset -1: it must not be negative"]);
+        let filter = wire::Filter { filter_type: None };
+        check(
+            v1::StructuredQuery { r#where: Some(filter), ..from("rooms", false) },
+            expect!["InvalidArgument: A filter is empty"],
+        );
+    }
+
+    #[test]
+    fn the_order_of_a_list_is_read_from_text() {
+        let text = |orders: Vec<Order>| {
+            orders.iter().map(|order| format!("{} {:?}", order.field, order.direction)).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(
+            text(orders_from("a desc,b.c , `d e` ASC").unwrap()),
+            "a Descending, b.c Ascending, `d e` Ascending"
+        );
+        assert!(orders_from("a b c").is_err());
+        assert!(orders_from("").unwrap().is_empty());
+    }
+}

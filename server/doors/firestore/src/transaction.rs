@@ -1,0 +1,383 @@
+//! The book of open transactions: what each has read, and whose turn it is where many want the same.
+//!
+//! Transactions are optimistic: what one has read is handed to the engine with its commit, which stands only if that is
+//! unchanged. So nothing here decides what is true. Where commits failed lately, the next readers queue: each gets the
+//! document for a short lease, and one of any number of contenders always goes ahead. A lease that runs out costs
+//! a retry and nothing else.
+//!
+//! Told the time; waits for nobody. Waiting is `service`'s.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_auth::Scope;
+use hearth_core::{DatabaseName, DocPath, Version};
+use hearth_engine::QueryRead;
+use tokio::sync::Notify;
+
+use crate::status::TransactionError;
+
+/// The number of a transaction within this process.
+pub(crate) type Number = u64;
+
+/// What a transaction may do, and what it has seen.
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    /// It only reads, at this version.
+    ReadOnly(Version),
+    /// It reads and may commit.
+    ReadWrite(Reads),
+}
+
+/// What a transaction has read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reads {
+    /// The version that all its reads see; chosen by the first.
+    pub(crate) at: Option<Version>,
+    /// Documents, with their last change as they were read.
+    pub(crate) documents: BTreeMap<DocPath, Option<Version>>,
+    /// Queries.
+    pub(crate) queries: Vec<QueryRead>,
+    /// Whether it queues.
+    pub(crate) manners: Manners,
+}
+
+/// Whether a transaction waits for its turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Manners {
+    /// Where others failed lately.
+    #[default]
+    WhereContended,
+    /// Always: the caller asked for locks.
+    Always,
+    /// Never: the caller asked to be optimistic.
+    Never,
+}
+
+/// What can be contended for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Subject {
+    pub(crate) database: DatabaseName,
+    pub(crate) what: What,
+}
+
+/// A document, or a query by its hash.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum What {
+    Document(DocPath),
+    Query(u64),
+}
+
+/// An open transaction.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    pub(crate) database: DatabaseName,
+    pub(crate) kind: Kind,
+    scope: Scope,
+    secret: [u8; 8],
+    began: Duration,
+    used: Duration,
+    held: Vec<Subject>,
+}
+
+/// Whether it is a transaction's turn.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// It is, or the subject is free of contention.
+    Now,
+    /// It is not: ask again when `news` wakes, at the latest after this time.
+    After(Duration),
+}
+
+/// Who has a subject, and who waits for it.
+#[derive(Debug, Default)]
+struct Line {
+    holder: Option<(Number, Duration)>,
+    waiting: VecDeque<Number>,
+    news: Arc<Notify>,
+}
+
+/// All open transactions of a process.
+#[derive(Debug)]
+pub(crate) struct Book {
+    epoch: [u8; 8],
+    next: Number,
+    open: HashMap<Number, Transaction>,
+    /// Subjects at which commits failed, and until when that is remembered.
+    contended: HashMap<Subject, Duration>,
+    lines: HashMap<Subject, Line>,
+    swept: Duration,
+}
+
+impl Book {
+    /// How long a transaction may do nothing. Source: Firestore documentation, "Transactions and batched writes".
+    pub(crate) const IDLE_MAX: Duration = Duration::from_secs(60);
+    /// How long a transaction may last. Source: the same.
+    pub(crate) const LIFE_MAX: Duration = Duration::from_secs(270);
+    /// Most open transactions.
+    const OPEN_MAX: usize = 10_000;
+    /// How long a transaction has a subject to itself.
+    const LEASE: Duration = Duration::from_secs(1);
+    /// How long a failed commit makes others queue.
+    const CONTENTION: Duration = Duration::from_secs(10);
+    const SWEEP_EVERY: Duration = Duration::from_secs(1);
+    const ID_BYTES: usize = 24;
+
+    /// An empty book. The epoch tells the ids of this process from those of earlier ones.
+    pub(crate) fn new(epoch: [u8; 8]) -> Self {
+        Self {
+            epoch,
+            next: 1,
+            open: HashMap::new(),
+            contended: HashMap::new(),
+            lines: HashMap::new(),
+            swept: Duration::ZERO,
+        }
+    }
+
+    /// Opens a transaction and says its id. The secret makes the id hard to guess.
+    pub(crate) fn begin(
+        &mut self,
+        now: Duration,
+        secret: [u8; 8],
+        database: &DatabaseName,
+        scope: Scope,
+        kind: Kind,
+    ) -> Result<(Number, Vec<u8>), TransactionError> {
+        self.sweep(now);
+        if self.open.len() >= Self::OPEN_MAX {
+            return Err(TransactionError::TooMany);
+        }
+        let number = self.next;
+        self.next += 1;
+        let database = database.clone();
+        let transaction = Transaction { database, kind, scope, secret, began: now, used: now, held: Vec::new() };
+        self.open.insert(number, transaction);
+        Ok((number, [self.epoch, number.to_be_bytes(), secret].concat()))
+    }
+
+    /// The open transaction of an id, which must be of this database and caller.
+    pub(crate) fn find(
+        &mut self,
+        now: Duration,
+        id: &[u8],
+        database: &DatabaseName,
+        scope: &Scope,
+    ) -> Result<Number, TransactionError> {
+        self.sweep(now);
+        let (epoch, number, secret) = match id.len() {
+            Self::ID_BYTES => (&id[..8], &id[8..16], &id[16..]),
+            _ => return Err(TransactionError::Unknown),
+        };
+        let number = Number::from_be_bytes(number.try_into().map_err(|_| TransactionError::Unknown)?);
+        if epoch != self.epoch {
+            return Err(TransactionError::Over);
+        }
+        if number >= self.next {
+            return Err(TransactionError::Unknown);
+        }
+        let transaction = self.open.get_mut(&number).ok_or(TransactionError::Over)?;
+        if transaction.secret != secret || transaction.database != *database || transaction.scope != *scope {
+            return Err(TransactionError::Unknown);
+        }
+        transaction.used = now;
+        Ok(number)
+    }
+
+    /// An open transaction.
+    pub(crate) fn get(&mut self, number: Number) -> Result<&mut Transaction, TransactionError> {
+        self.open.get_mut(&number).ok_or(TransactionError::Over)
+    }
+
+    /// Takes a transaction out, to be committed or forgotten. What it holds stays held until [`Book::release`].
+    pub(crate) fn take(&mut self, number: Number) -> Result<Transaction, TransactionError> {
+        self.open.remove(&number).ok_or(TransactionError::Over)
+    }
+
+    /// Lets others at what a transaction held.
+    pub(crate) fn release(&mut self, number: Number, transaction: &Transaction) {
+        for subject in &transaction.held {
+            self.leave(number, subject);
+        }
+    }
+
+    /// Remembers that a commit failed at these.
+    pub(crate) fn contend(&mut self, now: Duration, subjects: impl IntoIterator<Item = Subject>) {
+        self.contended.extend(subjects.into_iter().map(|subject| (subject, now + Self::CONTENTION)));
+    }
+
+    /// What wakes those who wait for a subject. To be listened to before [`Book::turn`] is asked.
+    pub(crate) fn news(&mut self, subject: &Subject) -> Arc<Notify> {
+        self.lines.entry(subject.clone()).or_default().news.clone()
+    }
+
+    /// Whether it is a transaction's turn at a subject; if not it is put in line.
+    pub(crate) fn turn(&mut self, now: Duration, number: Number, subject: &Subject) -> Turn {
+        let contended = self.contended.get(subject).is_some_and(|until| *until > now);
+        let Some(transaction) = self.open.get_mut(&number) else { return Turn::Now };
+        let queues = match &transaction.kind {
+            Kind::ReadOnly(_) | Kind::ReadWrite(Reads { manners: Manners::Never, .. }) => false,
+            Kind::ReadWrite(Reads { manners: Manners::Always, .. }) => true,
+            Kind::ReadWrite(Reads { manners: Manners::WhereContended, .. }) => contended,
+        };
+        if !queues {
+            self.tidy(subject);
+            return Turn::Now;
+        }
+        let line = self.lines.entry(subject.clone()).or_default();
+        match line.holder {
+            Some((holder, _)) if holder == number => return Turn::Now,
+            Some((_, until)) if until > now => {
+                if !line.waiting.contains(&number) {
+                    line.waiting.push_back(number);
+                }
+                return Turn::After(until - now);
+            }
+            _ => {}
+        }
+        if line.waiting.front().is_some_and(|first| *first != number) {
+            if !line.waiting.contains(&number) {
+                line.waiting.push_back(number);
+            }
+            // Whoever is first takes it in a moment, or leaves.
+            line.news.notify_waiters();
+            return Turn::After(Self::LEASE);
+        }
+        line.waiting.pop_front();
+        line.holder = Some((number, now + Self::LEASE));
+        transaction.held.push(subject.clone());
+        Turn::Now
+    }
+
+    /// Takes a transaction out of a subject's line.
+    pub(crate) fn leave(&mut self, number: Number, subject: &Subject) {
+        if let Some(line) = self.lines.get_mut(subject) {
+            line.waiting.retain(|waiting| *waiting != number);
+            if line.holder.is_some_and(|(holder, _)| holder == number) {
+                line.holder = None;
+            }
+            line.news.notify_waiters();
+        }
+        self.tidy(subject);
+    }
+
+    fn tidy(&mut self, subject: &Subject) {
+        if self.lines.get(subject).is_some_and(|line| line.holder.is_none() && line.waiting.is_empty()) {
+            self.lines.remove(subject);
+        }
+    }
+
+    /// Forgets what is over.
+    fn sweep(&mut self, now: Duration) {
+        if now < self.swept + Self::SWEEP_EVERY {
+            return;
+        }
+        self.swept = now;
+        self.contended.retain(|_, until| *until > now);
+        let is_over = |transaction: &Transaction| {
+            now > transaction.used + Self::IDLE_MAX || now > transaction.began + Self::LIFE_MAX
+        };
+        let over: Vec<Number> =
+            self.open.iter().filter(|(_, transaction)| is_over(transaction)).map(|(number, _)| *number).collect();
+        for number in over {
+            if let Ok(transaction) = self.take(number) {
+                self.release(number, &transaction);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hearth_auth::Caller;
+
+    fn database() -> DatabaseName {
+        DatabaseName::parse("p", "(default)").unwrap()
+    }
+
+    fn subject(path: &str) -> Subject {
+        Subject { database: database(), what: What::Document(DocPath::parse(path).unwrap()) }
+    }
+
+    fn begin(book: &mut Book, now: Duration) -> (Number, Vec<u8>) {
+        let kind = Kind::ReadWrite(Reads::default());
+        book.begin(now, [7; 8], &database(), Caller::Admin.scope(), kind).unwrap()
+    }
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(1_000 + seconds)
+    }
+
+    #[test]
+    fn an_id_opens_only_what_it_was_handed_out_for() {
+        let mut book = Book::new([1; 8]);
+        let (number, id) = begin(&mut book, at(0));
+        let admin = Caller::Admin.scope();
+        assert_eq!(book.find(at(1), &id, &database(), &admin), Ok(number));
+        let other = DatabaseName::parse("p", "other").unwrap();
+        assert_eq!(book.find(at(1), &id, &other, &admin), Err(TransactionError::Unknown));
+        assert_eq!(book.find(at(1), &id, &database(), &Caller::Anonymous.scope()), Err(TransactionError::Unknown));
+        assert_eq!(book.find(at(1), b"short", &database(), &admin), Err(TransactionError::Unknown));
+        let mut earlier = id.clone();
+        earlier[0] ^= 1;
+        assert_eq!(book.find(at(1), &earlier, &database(), &admin), Err(TransactionError::Over));
+        let mut guessed = id.clone();
+        guessed[23] ^= 1;
+        assert_eq!(book.find(at(1), &guessed, &database(), &admin), Err(TransactionError::Unknown));
+        book.take(number).unwrap();
+        assert_eq!(book.find(at(1), &id, &database(), &admin), Err(TransactionError::Over));
+    }
+
+    #[test]
+    fn a_transaction_ends_by_idleness_and_by_age() {
+        let mut book = Book::new([1; 8]);
+        let admin = Caller::Admin.scope();
+        let (_, idle) = begin(&mut book, at(0));
+        assert!(book.find(at(60), &idle, &database(), &admin).is_ok());
+        assert_eq!(book.find(at(121), &idle, &database(), &admin), Err(TransactionError::Over));
+        let (_, busy) = begin(&mut book, at(200));
+        for second in (230..=470).step_by(30) {
+            assert!(book.find(at(second), &busy, &database(), &admin).is_ok());
+        }
+        assert_eq!(book.find(at(472), &busy, &database(), &admin), Err(TransactionError::Over));
+    }
+
+    #[test]
+    fn contenders_queue_and_each_has_its_lease() {
+        let mut book = Book::new([1; 8]);
+        let hot = subject("rooms/a");
+        let (first, _) = begin(&mut book, at(0));
+        assert!(matches!(book.turn(at(0), first, &hot), Turn::Now), "nobody failed yet");
+        book.contend(at(0), [hot.clone()]);
+        let numbers: Vec<Number> = (0..3).map(|_| begin(&mut book, at(0)).0).collect();
+        assert!(matches!(book.turn(at(0), numbers[0], &hot), Turn::Now));
+        assert!(matches!(book.turn(at(0), numbers[1], &hot), Turn::After(_)));
+        assert!(matches!(book.turn(at(0), numbers[2], &hot), Turn::After(_)));
+        let done = book.take(numbers[0]).unwrap();
+        book.release(numbers[0], &done);
+        assert!(matches!(book.turn(at(0), numbers[2], &hot), Turn::After(_)), "the second is first in line");
+        assert!(matches!(book.turn(at(0), numbers[1], &hot), Turn::Now));
+        assert!(matches!(book.turn(at(2), numbers[2], &hot), Turn::Now), "the lease ran out");
+        assert!(matches!(book.turn(at(2), numbers[0], &subject("rooms/b")), Turn::Now));
+    }
+
+    #[test]
+    fn who_leaves_the_line_holds_nobody_up_and_nothing_is_kept() {
+        let mut book = Book::new([1; 8]);
+        let hot = subject("rooms/a");
+        book.contend(at(0), [hot.clone()]);
+        let numbers: Vec<Number> = (0..3).map(|_| begin(&mut book, at(0)).0).collect();
+        for number in &numbers {
+            book.turn(at(0), *number, &hot);
+        }
+        book.leave(numbers[1], &hot);
+        let done = book.take(numbers[0]).unwrap();
+        book.release(numbers[0], &done);
+        assert!(matches!(book.turn(at(0), numbers[2], &hot), Turn::Now));
+        let done = book.take(numbers[2]).unwrap();
+        book.release(numbers[2], &done);
+        assert!(book.lines.is_empty());
+    }
+}
