@@ -1,12 +1,13 @@
 //! The engine: many databases in one process, opened when they are first asked for.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use hearth_core::{DatabaseName, Id, Version};
 use hearth_store::{
-    Check, DatabaseId, Home, HomeError, LogOptions, Memory, NoLog, Sled, SledOptions, Snapshots, Store,
+    Batch, Blob, Check, DatabaseId, Home, HomeError, LogOptions, Memory, NoLog, Sled, SledOptions, Snapshots, Store,
 };
 use tokio::sync::Semaphore;
 
@@ -59,6 +60,14 @@ pub enum StartError {
     Home(#[from] HomeError),
     #[error(transparent)]
     State(#[from] hearth_store::SledError),
+    #[error(transparent)]
+    Store(#[from] hearth_store::StoreError),
+    #[error(
+        "the state in {} is that of another data directory; nothing was changed: \
+         move it away, then start hearth, which rebuilds it from snapshots and log",
+        path.display()
+    )]
+    ForeignState { path: PathBuf },
     #[error("a thread could not be started: {0}")]
     Thread(#[from] std::io::Error),
 }
@@ -116,6 +125,21 @@ struct Remembered {
     closed: bool,
 }
 
+/// Says in the state which data directory it is of, and refuses one that is of another.
+fn claim_state(store: &Sled, home: &Home) -> Result<(), StartError> {
+    // No database has number zero.
+    let key = b"\0\0\0\0home";
+    match store.get(key)? {
+        Some(owner) if owner[..] != home.id() => Err(StartError::ForeignState { path: home.state_dir() }),
+        Some(_) => Ok(()),
+        None => {
+            let mut batch = Batch::new();
+            batch.put(*key, Blob::from(home.id()));
+            Ok(store.apply(batch)?)
+        }
+    }
+}
+
 /// What is read within this many bytes is worth waiting for when a database is opened.
 const WAITED_BYTES_MAX: u64 = 8 << 20;
 
@@ -153,6 +177,7 @@ impl Engine {
                         "the state could not be opened ({cause}); it is rebuilt from the log, and {path} may be deleted"
                     ));
                 }
+                claim_state(&opened.store, home)?;
                 Arc::new(opened.store)
             }
         };
@@ -305,11 +330,12 @@ impl Engine {
         let applied = self.applied(record.number);
         // When the state holds everything but the tail, only the tail is read again.
         let check = if applied == Version::ZERO { Check::Whole } else { Check::Tail };
-        let snapshots = home.snapshots(record.number)?;
+        let free_bytes_min = self.inner.common.limits.disk_free_bytes_min;
+        let snapshots = home.snapshots(record.number)?.leaving_free(free_bytes_min);
         let last = last_snapshot(&snapshots)?;
         // What a snapshot holds was durable in the log; and either it or the state stands for what the log has dropped.
         let known = applied.max(last);
-        let options = LogOptions { check, covered: known, ..LogOptions::default() };
+        let options = LogOptions { check, covered: known, free_bytes_min, ..LogOptions::default() };
         let (log, recovered) = home.open_log(record.number, known, options)?;
         if recovered.cut_bytes > 0 {
             let bytes = recovered.cut_bytes;
@@ -427,6 +453,9 @@ impl Engine {
 
     /// What is to be done every half a minute: times move on, old history goes. Blocks.
     pub fn maintain(&self) {
+        if let Ok(bytes) = self.inner.common.store.size_bytes() {
+            self.inner.common.metrics.state_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
         for database in self.open_databases() {
             if let Err(error) = database.maintain() {
                 tracing::error!(name = %database.name(), %error, "old history could not be removed");

@@ -43,6 +43,9 @@ pub struct Limits {
     pub history_bytes_max: u64,
     /// Bytes that a log grows at least between two snapshots, however small the database.
     pub snapshot_log_bytes_min: u64,
+    /// Bytes that are left free on the disk of the data directory; commits that would take of them are refused until there is
+    /// space again.
+    pub disk_free_bytes_min: u64,
     /// How far the wall clock may leap ahead of the boot clock and still be followed.
     pub clock_leap_max: Duration,
     /// How far the newest commit of a database may be ahead of the clock when it is opened. `--accept-clock` lifts it.
@@ -83,6 +86,7 @@ impl Default for Limits {
             history: Duration::from_secs(3_600),
             history_bytes_max: 4 << 30,
             snapshot_log_bytes_min: 4 << 20,
+            disk_free_bytes_min: 64 << 20,
             clock_leap_max: Duration::from_secs(300),
             clock_ahead_max: Duration::from_secs(300),
             request_keys_per_scope_max: 10_000,

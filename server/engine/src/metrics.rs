@@ -78,6 +78,8 @@ pub struct Metrics {
     pub snapshot_failures: Counter,
     /// Bytes of commit logs that were dropped behind snapshots and history.
     pub log_bytes_dropped: Counter,
+    /// Bytes that the state takes up on disk, or in memory.
+    pub state_bytes: Gauge,
     /// Databases that were wiped.
     pub wipes: Counter,
     /// Leaps of the wall clock that were not followed.
@@ -112,6 +114,7 @@ impl Default for Metrics {
             snapshots: Counter::default(),
             snapshot_failures: Counter::default(),
             log_bytes_dropped: Counter::default(),
+            state_bytes: Gauge::default(),
             wipes: Counter::default(),
             clock_leaps: Counter::default(),
             clock_held: Gauge::default(),
@@ -138,6 +141,7 @@ impl Default for Metrics {
         r.register("snapshots", "Snapshots written", metrics.snapshots.clone());
         r.register("snapshot_failures", "Snapshots that failed", metrics.snapshot_failures.clone());
         r.register("log_bytes_dropped", "Bytes of commit logs dropped", metrics.log_bytes_dropped.clone());
+        r.register("state_bytes", "Bytes that the state takes up", metrics.state_bytes.clone());
         r.register("wipes", "Databases wiped", metrics.wipes.clone());
         r.register("clock_leaps", "Leaps of the wall clock not followed", metrics.clock_leaps.clone());
         r.register("clock_held", "1 while a leap of the wall clock is held back", metrics.clock_held.clone());

@@ -160,7 +160,12 @@ pub(crate) fn bring_up(
     let version = |key: Vec<u8>| number(store, &key).map(Version::from_micros);
     let mut applied = version(keyspace.applied())?;
     let mut lacks_snapshot = false;
-    if applied == Version::ZERO || applied < log.start() {
+    let is_foreign =
+        applied > Version::ZERO && applied >= log.start() && !log.holds(applied).map_err(ReplayError::from)?;
+    if is_foreign {
+        tracing::error!(%applied, "the state is not that of this log; it is rebuilt");
+    }
+    if applied == Version::ZERO || applied < log.start() || is_foreign {
         lacks_snapshot = rebuild(keyspace, store, log, snapshots, progress)?;
         applied = version(keyspace.applied())?;
     }

@@ -555,6 +555,10 @@ impl CommitLog for Failing {
         0
     }
 
+    fn holds(&self, _: Version) -> Result<bool, LogError> {
+        Ok(true)
+    }
+
     fn bytes_above(&self, _: Version) -> u64 {
         0
     }

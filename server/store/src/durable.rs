@@ -90,6 +90,15 @@ pub(crate) fn prepared(path: &Path) -> PathBuf {
     beside(path, NEW)
 }
 
+/// Bytes that this user may still write on the disk of `path`; none where the system does not tell.
+pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    let told = rustix::fs::statvfs(path).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    #[cfg(not(unix))]
+    let told = None;
+    told
+}
+
 /// The name of `path` with another end.
 fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

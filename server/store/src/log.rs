@@ -92,6 +92,10 @@ pub trait CommitLog: Send {
     /// What the log takes up on disk.
     fn size_bytes(&self) -> u64;
 
+    /// Whether there is an entry of this version, or the log begins right behind it: whether who has applied the log up to
+    /// there has applied this log.
+    fn holds(&self, version: Version) -> Result<bool, LogError>;
+
     /// About how many bytes stand above `version`: never fewer than do, and at most those of one segment more.
     fn bytes_above(&self, version: Version) -> u64;
 
@@ -350,6 +354,10 @@ impl CommitLog for NoLog {
 
     fn size_bytes(&self) -> u64 {
         0
+    }
+
+    fn holds(&self, _version: Version) -> Result<bool, LogError> {
+        Ok(true)
     }
 
     fn bytes_above(&self, _version: Version) -> u64 {

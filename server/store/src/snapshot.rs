@@ -155,12 +155,19 @@ pub enum SnapshotFault {
 pub struct Snapshots {
     folder: PathBuf,
     database: DatabaseId,
+    free_bytes_min: u64,
 }
 
 impl Snapshots {
     /// The snapshots in `folder`, which need not be there.
     pub fn new(folder: PathBuf, database: DatabaseId) -> Self {
-        Self { folder, database }
+        Self { folder, database, free_bytes_min: 0 }
+    }
+
+    /// The same, of which one that is written gives up when it would leave less free on the disk.
+    #[must_use]
+    pub fn leaving_free(self, bytes: u64) -> Self {
+        Self { free_bytes_min: bytes, ..self }
     }
 
     /// Where they are.
@@ -233,7 +240,9 @@ impl Snapshots {
             blocks: 0,
             size: SnapshotSize::default(),
             unsynced: 0,
+            free_bytes_min: self.free_bytes_min,
         };
+        writer.leave_free()?;
         writer.write(&encoded)?;
         Ok(writer)
     }
@@ -271,6 +280,7 @@ pub struct SnapshotWriter {
     blocks: u64,
     size: SnapshotSize,
     unsynced: u64,
+    free_bytes_min: u64,
 }
 
 impl SnapshotWriter {
@@ -343,6 +353,18 @@ impl SnapshotWriter {
         self.write(stored)
     }
 
+    /// Gives up where the disk is getting full: the log and the state need what is left.
+    fn leave_free(&self) -> Result<(), SnapshotError> {
+        match durable::free_bytes(durable::parent(&self.path)) {
+            Some(free) if free < self.free_bytes_min.saturating_add(SYNC_BYTES) && self.free_bytes_min > 0 => {
+                let text =
+                    format!("only {free} bytes are free on the disk, and {} are to be left", self.free_bytes_min);
+                Err(io_error("write", &self.prepared)(io::Error::new(io::ErrorKind::StorageFull, text)))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         let file = self.file.as_mut().expect("nothing is written when it is finished");
         file.write_all(bytes).map_err(io_error("write", &self.prepared))?;
@@ -350,6 +372,8 @@ impl SnapshotWriter {
         self.unsynced += bytes.len() as u64;
         if self.unsynced >= SYNC_BYTES {
             self.unsynced = 0;
+            self.leave_free()?;
+            let file = self.file.as_mut().expect("it was there a moment ago");
             let synced = file.flush().and_then(|()| file.get_ref().sync_data());
             synced.map_err(io_error("sync", &self.prepared))?;
         }

@@ -313,6 +313,52 @@ async fn a_snapshot_holds_one_version_however_much_is_written_meanwhile() {
     assert_eq!(found.first().unwrap().strip_prefix("r0000"), found.last().unwrap().strip_prefix("r2999"));
 }
 
+#[tokio::test]
+async fn a_state_of_another_log_is_not_taken_for_ones_own() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let clock = Arc::new(ManualClock::at(NOW));
+    let engine = start(folders[0].path(), &clock, eager());
+    commit(&main_database(&engine), vec![set("rooms/both", 1)]).await;
+    stop(engine).await;
+    // A copy of the whole directory goes its own way.
+    copy(folders[0].path(), folders[1].path());
+    for (n, folder) in folders.iter().enumerate() {
+        clock.pass(Duration::from_secs(1));
+        let engine = start(folder.path(), &clock, eager());
+        let database = main_database(&engine);
+        commit(&database, vec![set(&format!("rooms/only{n}"), 1)]).await;
+        clock.pass(Duration::from_secs(1));
+        commit(&database, vec![set("rooms/both", 2)]).await;
+        drop(database);
+        stop(engine).await;
+    }
+    let state = folders[1].path().join("state");
+    fs::remove_dir_all(&state).unwrap();
+    copy(&folders[0].path().join("state"), &state);
+    let engine = start(folders[1].path(), &clock, eager());
+    assert_eq!(listed(&main_database(&engine)).await, ["both 2", "only1 1"]);
+    stop(engine).await;
+
+    // One of another directory altogether is refused.
+    let other = tempfile::tempdir().unwrap();
+    drop(Home::open(other.path(), HomeOptions { id_if_new: [8; 16], boot_id: Some("boot".into()) }).unwrap());
+    copy(&state, &other.path().join("state"));
+    let home = Home::open(other.path(), HomeOptions { id_if_new: [8; 16], boot_id: Some("boot".into()) }).unwrap();
+    let refused = Engine::start(Backing::Disk(Box::new(home)), options(eager()), clock).err().unwrap();
+    assert!(matches!(refused, crate::StartError::ForeignState { .. }), "{refused}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        match path.is_dir() {
+            true => copy(&path, &to),
+            false => drop(fs::copy(&path, &to).unwrap()),
+        }
+    }
+}
+
 // ---- wiping
 
 async fn wipe(database: &Database) -> Version {

@@ -18,6 +18,8 @@ pub(super) trait Disk: Send {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
+    /// Bytes that may still be written where `path` is; none where that cannot be told.
+    fn free_bytes(&self, path: &Path) -> Option<u64>;
 }
 
 /// A segment that is being written.
@@ -54,6 +56,10 @@ impl Disk for RealDisk {
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         durable::sync_folder(path)
+    }
+
+    fn free_bytes(&self, path: &Path) -> Option<u64> {
+        durable::free_bytes(path)
     }
 }
 

@@ -30,6 +30,9 @@ pub struct LogOptions {
     pub segment_bytes_first: u64,
     /// Size of the largest segments. Only a single group that is larger still makes a larger one.
     pub segment_bytes_max: u64,
+    /// Bytes that are left free on the disk: a group that would take of them is not written. The state, which is on the same
+    /// disk, does not survive a full one.
+    pub free_bytes_min: u64,
     /// What lies at or below this version may be missing, because something else holds it: a snapshot. Zero allows
     /// nothing to be missing.
     pub covered: Version,
@@ -37,7 +40,13 @@ pub struct LogOptions {
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { check: Check::Whole, segment_bytes_first: 1 << 20, segment_bytes_max: 64 << 20, covered: Version::ZERO }
+        Self {
+            check: Check::Whole,
+            segment_bytes_first: 1 << 20,
+            segment_bytes_max: 64 << 20,
+            free_bytes_min: 0,
+            covered: Version::ZERO,
+        }
     }
 }
 
@@ -242,6 +251,22 @@ impl FileLog {
         }
     }
 
+    /// Refuses a group that would take of the space that is to be left.
+    fn leave_free(&self, bytes: u64) -> Result<(), AppendError> {
+        let least = self.options.free_bytes_min;
+        if least == 0 {
+            return Ok(());
+        }
+        match self.disk.free_bytes(&self.folder) {
+            Some(free) if free < least.saturating_add(bytes) => {
+                let text = format!("only {free} bytes are free on the disk, and {least} are to be left: make space");
+                Err(AppendError::NotApplied { cause: io::Error::new(io::ErrorKind::StorageFull, text) })
+            }
+            // Where the system does not tell, the write will.
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Writes no more: what is on disk is not known.
     fn end(&mut self, cause: io::Error) -> AppendError {
         self.ended = Some(cause.to_string().into());
@@ -261,6 +286,7 @@ impl CommitLog for FileLog {
             return Ok(());
         }
         let admitted = admit(self.last, group)?;
+        self.leave_free(admitted.bytes as u64)?;
         let frame_bytes = (FRAME_HEAD_BYTES + admitted.bytes) as u64;
         let has_groups = self.bytes > HEAD_BYTES as u64;
         let fits = self.bytes + frame_bytes <= self.segment_bytes_max();
@@ -348,6 +374,32 @@ impl CommitLog for FileLog {
 
     fn size_bytes(&self) -> u64 {
         self.sealed_bytes.iter().sum::<u64>() + self.bytes
+    }
+
+    fn holds(&self, version: Version) -> Result<bool, LogError> {
+        if version == self.start() || version == self.last {
+            return Ok(true);
+        }
+        if version < self.start() || version > self.last {
+            return Ok(false);
+        }
+        // The last segment that continues from before it; at its very end stands the start of the next.
+        let index = self.starts.partition_point(|start| *start < version) - 1;
+        let next = self.starts.get(index + 1);
+        if next == Some(&version) {
+            return Ok(true);
+        }
+        let bytes_max = next.is_none().then_some(self.bytes);
+        let segment = self.first + index as u32;
+        let mut reader = Reader::open(&self.folder, self.database, segment, bytes_max, self.starts[index])?;
+        loop {
+            match reader.next()? {
+                Next::Group if reader.last() < version => {}
+                Next::Group => return Ok(frame::entries(reader.payload()).any(|entry| entry.version == version)),
+                Next::End => return Ok(false),
+                Next::Bad => return Err(reader.damage(Fault::Group)),
+            }
+        }
     }
 
     fn bytes_above(&self, version: Version) -> u64 {

@@ -546,6 +546,7 @@ struct Failing {
 
 #[derive(Default)]
 struct Faults {
+    free: Option<u64>,
     armed: Vec<Failing>,
     done: Vec<Op>,
 }
@@ -572,7 +573,7 @@ impl FaultyDisk {
     }
 
     fn arm(&self, armed: &[Failing]) {
-        *self.0.lock().unwrap() = Faults { armed: armed.to_vec(), done: Vec::new() };
+        *self.0.lock().unwrap() = Faults { armed: armed.to_vec(), ..Faults::default() };
     }
 
     fn done(&self) -> Vec<Op> {
@@ -604,6 +605,10 @@ impl Disk for FaultyDisk {
 
     fn sync_folder(&self, _path: &Path) -> io::Result<()> {
         self.turn(Op::SyncFolder)
+    }
+
+    fn free_bytes(&self, _path: &Path) -> Option<u64> {
+        self.0.lock().unwrap().free
     }
 }
 
@@ -816,6 +821,34 @@ proptest! {
         want.retain(|entry| entry.version > v(after));
         prop_assert_eq!(entries(&log, v(after)), want);
     }
+}
+
+#[test]
+fn a_group_that_would_fill_the_disk_is_not_written_and_the_next_is_when_there_is_space() {
+    let folder = new();
+    let disk = FaultyDisk::default();
+    let options = LogOptions { free_bytes_min: 1_000, ..LogOptions::default() };
+    let (mut log, _) = FileLog::open_on(Box::new(disk.clone()), folder.path(), ID, Version::ZERO, options).unwrap();
+    disk.0.lock().unwrap().free = Some(1_010);
+    expect!["the commit log could not be written: only 1010 bytes are free on the disk, and 1000 are to be left: make space; nothing of it was kept"]
+        .assert_eq(&log.append(&[entry(1, b"")]).unwrap_err().to_string());
+    disk.0.lock().unwrap().free = Some(1_013);
+    log.append(&[entry(1, b"")]).unwrap();
+    disk.0.lock().unwrap().free = None;
+    log.append(&[entry(2, b"")]).unwrap();
+    assert!(RealDisk.free_bytes(folder.path()).is_some_and(|bytes| bytes > 0));
+}
+
+#[test]
+fn a_log_knows_its_own_versions() {
+    let (_folder, mut log, starts) = with_segments();
+    let held = |log: &FileLog| -> Vec<u64> { (0..60).filter(|version| log.holds(v(*version)).unwrap()).collect() };
+    log.append(&[entry(45, b""), entry(47, b"")]).unwrap();
+    log.append(&[entry(50, b"")]).unwrap();
+    let behind = [45, 47, 50];
+    assert_eq!(held(&log), (0..40).chain(behind).collect::<Vec<_>>());
+    log.drop_before(starts[2]).unwrap();
+    assert_eq!(held(&log), (starts[2].micros()..40).chain(behind).collect::<Vec<_>>());
 }
 
 // What is dropped.

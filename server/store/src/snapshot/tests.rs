@@ -98,6 +98,15 @@ fn one_that_is_given_up_or_killed_is_never_a_snapshot() {
 }
 
 #[test]
+fn one_that_would_fill_the_disk_is_given_up() {
+    let (_folder, snapshots) = new();
+    let snapshots = snapshots.leaving_free(u64::MAX - (1 << 40));
+    let told = snapshots.begin(head(5)).err().unwrap().to_string();
+    assert!(told.contains("bytes are free on the disk, and 18446742974197923839 are to be left"), "{told}");
+    assert_eq!(fs::read_dir(snapshots.folder()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_snapshot_of_elsewhere_is_refused() {
     let (_folder, snapshots) = new();
     write(&snapshots, 5, &[record(1, b"k", b"v")]);
