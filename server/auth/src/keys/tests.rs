@@ -1,3 +1,5 @@
+//! See the module above: its promises, one test each.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! See the module above: its promises, one test each.
+
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
