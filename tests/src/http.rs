@@ -68,6 +68,20 @@ impl Ask {
         self.open().whole()
     }
 
+    /// The same with a server that may be gone: `None` where no whole answer came.
+    pub fn try_send(&self) -> Option<Answer> {
+        let deadline = Instant::now() + self.patience;
+        let mut connection = Connection::try_open(self.address).ok()?;
+        connection.try_write(&self.bytes(false)).ok()?;
+        let (status, headers) = connection.try_head(deadline).ok()?;
+        let mut framing = Framing::of(&self.method, status, &headers);
+        let mut body = Vec::new();
+        while let Some(piece) = framing.next(&mut connection.reader, deadline) {
+            body.extend_from_slice(&piece.ok()?);
+        }
+        Some(Answer { status, headers, body })
+    }
+
     /// Sends it on a connection of its own and reads the head of the answer; the body is read as it comes.
     #[track_caller]
     pub fn open(&self) -> Stream {
@@ -236,17 +250,20 @@ impl Connection {
 
     #[track_caller]
     fn head(&mut self, deadline: Instant) -> (u16, Vec<(String, String)>) {
+        self.try_head(deadline).unwrap_or_else(|error| panic!("no answer: {error}"))
+    }
+
+    fn try_head(&mut self, deadline: Instant) -> Result<(u16, Vec<(String, String)>), StreamError> {
         let mut head = Vec::new();
         loop {
-            read_line(&mut self.reader, &mut head, deadline)
-                .unwrap_or_else(|error| panic!("no answer: {error}; so far {:?}", String::from_utf8_lossy(&head)));
+            read_line(&mut self.reader, &mut head, deadline)?;
             if head.ends_with(b"\r\n\r\n") {
                 let (status, headers) = parse_head(&head);
                 if (100..200).contains(&status) && status != 101 {
                     head.clear();
                     continue;
                 }
-                return (status, headers);
+                return Ok((status, headers));
             }
         }
     }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 mod cities;
+mod fold;
 mod http;
 mod process;
 mod schema;
@@ -15,6 +16,7 @@ mod socket;
 mod sse;
 
 pub use cities::{CITIES, cities_file};
+pub use fold::{Fold, ids, number};
 pub use http::{Answer, Ask, Connection, Stream};
 pub use process::{Finished, Process};
 pub use schema::{check_schema, repository, schema_faults};

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::handshake::HandshakeError;
 use tungstenite::http::{HeaderName, HeaderValue};
+use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{Error, Message, WebSocket};
 
 use crate::http::Answer;
@@ -57,12 +58,8 @@ impl Socket {
             let value: HeaderValue = value.parse().expect("a test writes good header values");
             request.headers_mut().insert(name, value);
         }
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)
-            .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
-        stream.set_nodelay(true).expect("a fresh socket");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a fresh socket");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a fresh socket");
-        match tungstenite::client(request, stream) {
+        let stream = connect(address).unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        match tungstenite::client::client_with_config(request, stream, Some(config())) {
             Ok((inner, _)) => Ok(Self { inner, aside: VecDeque::new() }),
             Err(HandshakeError::Failure(Error::Http(response))) => {
                 let (head, body) = response.into_parts();
@@ -75,6 +72,27 @@ impl Socket {
             }
             Err(error) => panic!("the WebSocket handshake failed: {error}"),
         }
+    }
+
+    /// Opens `/db` of a server that may be gone: `None` where it is.
+    pub fn reach(address: SocketAddr) -> Option<Self> {
+        let mut request = format!("ws://{address}/db").into_client_request().expect("a good address");
+        request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static(SUBPROTOCOL));
+        let stream = connect(address).ok()?;
+        let (inner, _) = tungstenite::client::client_with_config(request, stream, Some(config())).ok()?;
+        Some(Self { inner, aside: VecDeque::new() })
+    }
+
+    /// Sends a message to a server that may be gone. `false`: it is.
+    pub fn try_send(&mut self, message: &Value) -> bool {
+        self.inner.send(Message::text(message.to_string())).is_ok()
+    }
+
+    /// The next message of a server that may be gone: `None` where it is, or says nothing in time.
+    #[track_caller]
+    pub fn try_next(&mut self) -> Option<Value> {
+        let text = self.poll(PATIENCE).ok()??;
+        Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("not JSON ({error}): {text}")))
     }
 
     /// Sends a message.
@@ -206,6 +224,19 @@ impl Socket {
     fn send_raw(&mut self, message: Message) {
         self.inner.send(message).unwrap_or_else(|error| panic!("cannot send: {error}"));
     }
+}
+
+/// Takes messages of any size, as browsers do.
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default().max_message_size(None).max_frame_size(None)
+}
+
+fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
 }
 
 #[cfg(test)]

@@ -158,13 +158,16 @@ impl Feed {
         if token.epoch == self.shared.lives.now().epoch && kept {
             return Ok(Start::After(token.version));
         }
-        self.shared.metrics.resets.inc();
         Ok(Start::Whole { reset: true })
     }
 
     fn tell_from(&self, query: &Arc<Query>, start: Start, view: &View, found: Found) -> Result<Opening, ReadError> {
         match start {
             Start::Whole { reset } => {
+                // Here and not where it is decided: an opening decides twice.
+                if reset {
+                    self.shared.metrics.resets.inc();
+                }
                 let answer = found.answer(query, self.token(query, view.version()))?;
                 Ok(Opening::Whole { answer, reset })
             }

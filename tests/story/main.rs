@@ -1,0 +1,16 @@
+//! Stories: the real program on a loopback port, read and written in every way that the native API offers.
+
+mod bad;
+mod common;
+mod counters;
+mod feed;
+mod links;
+mod origins;
+mod plain;
+mod polling;
+mod preconditions;
+mod query;
+mod serve;
+mod socket;
+mod sse;
+mod writes;
