@@ -177,7 +177,7 @@ impl Memtable {
     /// Applies a generation in steps, the note of how far the state reaches in the last of them.
     ///
     /// A crash in between leaves keys that replaying puts again. In one batch, sled would keep every version of every page
-    /// that the batch touches until its end: 1.4 GB where these steps stay within its cache (docs/decisions/0005).
+    /// that the batch touches until its end: 1.4 GB where these steps stay within its cache (docs/decisions/0007).
     fn apply(&self, generation: &Generation) -> Result<(), StoreError> {
         // Frozen: nobody waits to write to it.
         let inside = generation.inside.read().unwrap_or_else(PoisonError::into_inner);
