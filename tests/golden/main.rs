@@ -77,13 +77,10 @@ impl Run {
             }
         }
         let mut body = Vec::new();
-        let whole_event = |body: &[u8]| {
-            let text = String::from_utf8_lossy(body);
-            text.find("\ndata:").is_some_and(|at| text[at..].contains("\n\n"))
-        };
         while let Some(piece) = stream.piece(hearth_tests::PATIENCE).unwrap_or_else(|error| panic!("{error}: {out}")) {
             body.extend(piece);
-            if kind.starts_with("text/event-stream") && whole_event(&body) {
+            if let Some(end) = kind.starts_with("text/event-stream").then(|| first_event(&body)).flatten() {
+                body.truncate(end);
                 break;
             }
         }
@@ -125,6 +122,13 @@ impl Run {
         }
         self.names.give(&lines.join("\n"))
     }
+}
+
+/// Where the first event of a stream ends, if it has come.
+fn first_event(body: &[u8]) -> Option<usize> {
+    let text = String::from_utf8_lossy(body);
+    let data = text.find("\ndata:")?;
+    text[data..].find("\n\n").map(|end| data + end + 2)
 }
 
 /// Holds an object against the schema that it says to be of.
