@@ -150,6 +150,9 @@ fn is_empty(shared: &Shared, range: &KeyRange) -> Result<bool, StateError> {
 pub(crate) fn sweep(shared: &Shared, stop: &AtomicBool) -> Result<(), StateError> {
     let (keyspace, store) = (shared.keyspace, shared.memtable.store());
     let floor = shared.lives.now().floor;
+    // The wipe itself may wait to be applied.
+    shared.memtable.freeze(1);
+    shared.memtable.apply_frozen()?;
     let swept = Version::from_micros(number(&**store, &keyspace.swept())?);
     let applied = Version::from_micros(number(&**store, &keyspace.applied())?);
     // The feed still reads for commits before the wipe until it has told of it.

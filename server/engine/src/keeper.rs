@@ -128,7 +128,7 @@ fn run(shared: &Shared, archive: Option<&Archive>, stop: &AtomicBool) {
     }
 }
 
-/// Whether the log has grown by half of the last snapshot, or the life that it was of has ended.
+/// Whether the log has grown by half of the last snapshot, or those that are there hold what was wiped, or are damaged.
 fn is_due(shared: &Shared, archive: &Archive) -> Result<bool, SnapshotFailure> {
     let grown = shared.log_grown.load(Ordering::Acquire);
     let visible = shared.visible.version();
@@ -136,7 +136,10 @@ fn is_due(shared: &Shared, archive: &Archive) -> Result<bool, SnapshotFailure> {
     let Some((last, bytes)) = whole.last().copied() else {
         return Ok(!found.is_empty() || grown >= shared.limits.snapshot_log_bytes_min);
     };
-    if last < shared.lives.now().floor || whole.len() < found.len().min(SNAPSHOTS_KEPT) {
+    // What was wiped goes with the last snapshot of its life: soon, but never so that all hangs on a single one.
+    let floor = shared.lives.now().floor;
+    let holds_wiped = whole.iter().rev().take(SNAPSHOTS_KEPT).any(|(version, _)| *version < floor);
+    if holds_wiped || whole.len() < found.len().min(SNAPSHOTS_KEPT) {
         return Ok(visible > last);
     }
     Ok(visible > last && grown >= (bytes / 2).max(shared.limits.snapshot_log_bytes_min))
@@ -169,16 +172,11 @@ fn write(shared: &Shared, archive: &Archive, stop: &AtomicBool) -> Result<(Versi
 /// Removes snapshots that are not needed, and says up to which version the log is not.
 fn prune(shared: &Shared, archive: &Archive) -> Result<Version, SnapshotFailure> {
     let whole = archive.whole()?;
-    let floor = shared.lives.now().floor;
-    // What was wiped goes as soon as one without it is there.
-    let of_this_life = whole.iter().filter(|(version, _)| *version >= floor).count();
-    let kept = SNAPSHOTS_KEPT.min(of_this_life.max(1));
-    let Some((oldest, _)) = whole.iter().rev().nth(kept - 1) else { return Ok(Version::ZERO) };
+    let Some((oldest, _)) = whole.iter().rev().nth(SNAPSHOTS_KEPT - 1) else { return Ok(Version::ZERO) };
     for version in archive.snapshots.list()?.into_iter().filter(|version| version < oldest) {
         archive.snapshots.remove(version)?;
     }
-    let enough = kept == SNAPSHOTS_KEPT;
-    Ok(if enough { (*oldest).min(shared.history_start()) } else { Version::ZERO })
+    Ok((*oldest).min(shared.history_start()))
 }
 
 impl Archive {

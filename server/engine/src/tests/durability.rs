@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 
+use std::collections::BTreeMap;
+
 use expect_test::{Expect, expect};
 use hearth_store::{Direction, KeyRange, Store};
+use proptest::prelude::*;
 
 use super::*;
 use crate::DatabaseError;
@@ -430,9 +433,14 @@ async fn a_wipe_holds_whatever_is_lost_afterwards() {
         commit(&database, vec![set("rooms/b", 4)]).await;
         if with_snapshot {
             snapshot(&database).await;
+            commit(&database, vec![set("others/o", 1)]).await;
+            snapshot(&database).await;
             let number = |file: &PathBuf| file.file_stem().unwrap().to_str().unwrap().parse().unwrap();
             let micros: Vec<u64> = files(folder.path(), "snapshots").iter().map(number).collect();
-            assert!(micros.iter().all(|micros| *micros >= version.micros()), "what was wiped goes with the old ones");
+            assert!(
+                micros.iter().all(|micros| *micros >= version.micros()),
+                "what was wiped goes when two are there without it"
+            );
         }
         let epoch = database.epoch();
         drop(database);
@@ -577,6 +585,132 @@ async fn a_clock_far_behind_the_newest_commit_is_to_be_accepted_by_a_person() {
     let engine = start(folder.path(), &clock, accepted);
     let database = main_database(&engine);
     assert_eq!(commit(&database, vec![set("rooms/a", 2)]).await.micros(), last.micros() + 1);
+}
+
+// ---- everything together
+
+/// One thing that happens to a database.
+#[derive(Clone, Debug)]
+enum Step {
+    Write {
+        room: u8,
+        is_large: bool,
+    },
+    Delete {
+        room: u8,
+    },
+    Wipe,
+    Snapshot,
+    Keep,
+    Pass {
+        seconds: u64,
+    },
+    Restart,
+    LoseState,
+    /// The newest snapshot is damaged, and the state is lost.
+    LoseStateAndSnapshot,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => (0..6_u8, any::<bool>()).prop_map(|(room, is_large)| Step::Write { room, is_large }),
+        3 => (0..6_u8).prop_map(|room| Step::Delete { room }),
+        1 => Just(Step::Wipe),
+        3 => Just(Step::Snapshot),
+        3 => Just(Step::Keep),
+        2 => (1..5_000_u64).prop_map(|seconds| Step::Pass { seconds }),
+        1 => Just(Step::Restart),
+        1 => Just(Step::LoseState),
+        1 => Just(Step::LoseStateAndSnapshot),
+    ]
+}
+
+async fn life(steps: Vec<Step>) {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at(NOW));
+    let limits = Limits { history_bytes_max: 500_000, generation_bytes_max: 1_000, ..eager() };
+    let mut engine = start(folder.path(), &clock, limits.clone());
+    let mut database = main_database(&engine);
+    let mut model = BTreeMap::new();
+    let (mut last, mut epoch, mut damaged) = (Version::ZERO, database.epoch(), false);
+    for (n, step) in (0..).zip(steps.into_iter().chain([Step::LoseState])) {
+        let version = match step {
+            Step::Write { room, is_large } => {
+                let at = format!("rooms/r{room}");
+                model.insert(format!("r{room}"), n);
+                commit(&database, vec![if is_large { large(&at, n) } else { set(&at, n) }]).await
+            }
+            Step::Delete { room } => {
+                model.remove(&format!("r{room}"));
+                commit(&database, vec![delete(&format!("rooms/r{room}")), set("others/o", n)]).await
+            }
+            Step::Wipe => {
+                model.clear();
+                let version = wipe(&database).await;
+                assert_ne!(database.epoch(), epoch);
+                epoch = database.epoch();
+                version
+            }
+            Step::Snapshot => {
+                let version = snapshot(&database).await;
+                damaged = false;
+                assert_eq!(version, database.visible());
+                continue;
+            }
+            Step::Keep => {
+                keep(&database).await;
+                continue;
+            }
+            Step::Pass { seconds } => {
+                clock.pass(Duration::from_secs(seconds));
+                continue;
+            }
+            Step::Restart | Step::LoseState | Step::LoseStateAndSnapshot => {
+                drop(database);
+                match step {
+                    Step::Restart => stop(engine).await,
+                    _ => lose_state(engine, folder.path()).await,
+                }
+                let snapshots = folder.path().join("db/1/snapshots");
+                if matches!(step, Step::LoseStateAndSnapshot)
+                    && !damaged
+                    && snapshots.exists()
+                    && let Some(newest) = files(folder.path(), "snapshots").last()
+                {
+                    damage(newest, 0);
+                    damaged = true;
+                }
+                let options = crate::CheckOptions { boot_id: Some("boot".into()), scratch: None };
+                let report = crate::check(folder.path(), &options, |_| {}).unwrap();
+                let wrong = report.databases[0].findings.iter().map(ToString::to_string);
+                for text in wrong.filter(|text| text.starts_with("wrong")) {
+                    assert!(text.contains("snap is damaged"), "{text}");
+                }
+                engine = start(folder.path(), &clock, limits.clone());
+                database = main_database(&engine);
+                database.visible()
+            }
+        };
+        assert!(version >= last, "versions never go back");
+        last = version;
+        let want: Vec<String> = model.iter().map(|(room, n)| format!("{room} {n}")).collect();
+        assert_eq!(listed(&database).await, want, "after step {n}");
+        assert_eq!((grouped(&database).await, database.epoch()), (model.len(), epoch), "after step {n}");
+    }
+    drop(database);
+    stop(engine).await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn whatever_happens_the_documents_are_those_that_were_written(
+        steps in prop::collection::vec(any_step(), 0..40),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(life(steps));
+    }
 }
 
 // ---- checking
