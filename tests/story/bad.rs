@@ -186,6 +186,56 @@ fn a_slow_request_ends_by_itself_and_holds_nobody_up() {
 }
 
 #[test]
+fn a_refused_request_is_no_part_of_the_next_one() {
+    let server = dev();
+    let smuggled = "DELETE /db/alive/x HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    put(&server, "alive/x", json!({}));
+    for (path, header) in
+        [("/db/c//a", None), ("/nothing", None), ("/db/c/a", Some(("Origin", "https://evil.example")))]
+    {
+        let mut connection = server.connect();
+        let ask = server.ask("PUT", path).body(smuggled);
+        let ask = header.map_or(ask.clone(), |(name, value)| ask.header(name, value));
+        assert_eq!(connection.ask(&ask).status / 100, 4);
+        // Either the connection has ended, or it answers this one next.
+        if connection.try_write(&server.get("/health").bytes(false)).is_ok() {
+            let rest = connection.read_to_end(PATIENCE).expect("it answers or hangs up");
+            assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&rest));
+        }
+    }
+    for head in [
+        "Host: localhost\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        "Host: localhost\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+        "Host: localhost\r\nHost: evil.example\r\nContent-Length: 2\r\n\r\n{}",
+        "Host: evil.example\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}",
+        "Content-Length: 2\r\n\r\n{}",
+    ] {
+        let mut connection = server.connect();
+        connection.write(format!("PUT /db/c/a HTTP/1.1\r\nConnection: close\r\n{head}").as_bytes());
+        let answer = connection.read_to_end(PATIENCE).expect("it answers or hangs up");
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{head}: {}", String::from_utf8_lossy(&answer));
+    }
+    server.get("/db/alive/x").send().expect_status(200);
+    unharmed(&server);
+}
+
+#[test]
+fn several_requests_follow_each_other_on_one_connection() {
+    let server = dev();
+    let mut connection = server.connect();
+    assert_eq!(connection.ask(&server.put("/db/alive/x", &json!({"n": 1}))).status, 201);
+    let read = connection.ask(&server.get("/db/alive/x"));
+    let tag = crate::common::etag(&read);
+    assert_eq!(connection.ask(&server.get("/db/alive/x").header("If-None-Match", &tag)).status, 304);
+    assert_eq!(connection.ask(&server.ask("HEAD", "/db/alive")).status, 200);
+    assert_eq!(connection.ask(&server.get("/db/alive?x")).status, 400);
+    assert_eq!(connection.ask(&server.delete("/db/alive/x")).status, 204);
+    // Two at once.
+    connection.write(&[server.get("/db/alive/x").bytes(true), server.get("/health").bytes(true)].concat());
+    assert_eq!((connection.answer("GET").status, connection.answer("GET").status), (404, 200));
+}
+
+#[test]
 fn nothing_of_the_machine_leaks_into_an_answer() {
     let server = hearth_tests::Launch::dev().start();
     let data = server.data().display().to_string();

@@ -5,6 +5,7 @@ mod common;
 mod counters;
 mod feed;
 mod links;
+mod many;
 mod origins;
 mod plain;
 mod polling;

@@ -247,6 +247,41 @@ fn what_is_no_message_ends_the_connection_with_its_code() {
     assert_eq!(server.socket().ask(&json!({"id": 0, "op": "ping"}))["ev"], "pong");
 }
 
+#[test]
+fn pieces_of_a_message_are_joined_and_text_must_be_text() {
+    use std::io::Write;
+    let server = dev();
+    let mut socket = server.socket();
+    // A message in two frames with a ping between them; all masked by zeros.
+    let (first, second) = (b"{\"id\":0,", b"\"op\":\"ping\"}");
+    let mut bytes = vec![0x01, 0x80 | first.len() as u8, 0, 0, 0, 0];
+    bytes.extend_from_slice(first);
+    bytes.extend_from_slice(&[0x89, 0x80, 0, 0, 0, 0, 0x80, 0x80 | second.len() as u8, 0, 0, 0, 0]);
+    bytes.extend_from_slice(second);
+    socket.tcp().write_all(&bytes).unwrap();
+    assert_eq!(socket.next_message()["ev"], "pong");
+    socket.tcp().write_all(&[0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe]).unwrap();
+    assert!(matches!(socket.expect_end(), SocketEnd::Closed(1007 | 1008, _) | SocketEnd::Lost));
+}
+
+#[test]
+fn an_id_is_used_once_and_listeners_are_bounded() {
+    let server = dev();
+    let mut socket = server.socket();
+    listen(&mut socket, 1, "m", json!({}));
+    socket.send(&json!({"id": 1, "op": "get", "path": "m"}));
+    assert_eq!(socket.expect_end(), SocketEnd::Closed(1008, "an id was used twice".into()));
+    let mut socket = server.socket();
+    for id in 1..=1_001 {
+        socket.send(&json!({"id": id, "op": "listen", "path": format!("m{}", id % 7)}));
+    }
+    let refused = socket.next_for(1_001);
+    assert_eq!(refused["problem"]["code"], "resource-exhausted", "{refused}");
+    // The others listen on.
+    put(&server, "m1/a", json!({}));
+    assert_eq!(socket.next_where(|told| told["size"] == 1)["ev"], "snapshot");
+}
+
 /// A text frame, masked by zeros.
 fn frame(text: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x81, 0xff];

@@ -333,6 +333,10 @@ async fn understand(door: &Arc<Door>, parts: &mut Parts, body: Body, request_id:
         let detail = format!("an address of {} bytes is over the limit of {limit}", address_text.len());
         return Err(Problem::over(StatusCode::URI_TOO_LONG, "url_bytes_max", limit as u64, detail));
     }
+    // RFC 9112 §3.2. Whoever reads the other of two would be told of a name that nobody has checked.
+    if parts.headers.get_all(header::HOST).iter().nth(1).is_some() {
+        return Err(Problem::invalid("a request names one host").at("Host"));
+    }
     let origin = parts.headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("?"));
     door.origins.check(host(parts), origin)?;
 
