@@ -11,14 +11,12 @@ use hearth_core::{Version, keys};
 use hearth_store::{Batch, Blob, Direction, KeyRange};
 
 use crate::keyspace::{Keyspace, VERSION_BYTES};
-use crate::memtable::number;
+use crate::memtable::{STEP_KEYS_MAX, number};
 use crate::view::StateError;
 use crate::writer::Shared;
 
 /// Changes that are looked at for one batch of removals.
 const CHANGES_PER_BATCH: usize = 1_000;
-/// Keys that are looked at for one batch of what a wipe has left.
-const SWEPT_KEYS: usize = 1_000;
 /// Versions of one document that are removed at once; more are left to the next round.
 const VERSIONS_PER_DOCUMENT: usize = 10_000;
 
@@ -166,7 +164,7 @@ pub(crate) fn sweep(shared: &Shared, stop: &AtomicBool) -> Result<(), StateError
     }
     for range in [keyspace.changes(Version::ZERO, floor), keyspace.requests(Version::ZERO, floor)] {
         loop {
-            let page = store.scan(&range, Direction::Forward, SWEPT_KEYS)?;
+            let page = store.scan(&range, Direction::Forward, STEP_KEYS_MAX)?;
             if page.is_empty() {
                 break;
             }
@@ -180,7 +178,7 @@ pub(crate) fn sweep(shared: &Shared, stop: &AtomicBool) -> Result<(), StateError
         }
         // One page at a time: the applier is kept away meanwhile, see `trim`.
         let _alone = shared.memtable.pause();
-        let page = store.scan(&range, Direction::Forward, SWEPT_KEYS)?;
+        let page = store.scan(&range, Direction::Forward, STEP_KEYS_MAX)?;
         let Some((last, _)) = page.last() else { break };
         range = range.rest(Direction::Forward, last);
         let mut batch = Batch::new();
@@ -211,7 +209,7 @@ pub(crate) fn trim_requests(shared: &Shared) -> Result<(), StateError> {
     let range = shared.keyspace.requests(Version::ZERO, old);
     loop {
         // A snapshot that is being written may read them no more: it takes only younger ones.
-        let page = store.scan(&range, Direction::Forward, SWEPT_KEYS)?;
+        let page = store.scan(&range, Direction::Forward, STEP_KEYS_MAX)?;
         if page.is_empty() {
             return Ok(());
         }

@@ -14,9 +14,9 @@ use hearth_store::{Batch, Blob, Direction, KeyRange, Store, StoreError};
 use crate::keyspace::Keyspace;
 
 /// Keys that are applied to the state at once.
-const STEP_KEYS_MAX: usize = 256;
+pub(crate) const STEP_KEYS_MAX: usize = 256;
 /// Bytes that are applied to the state at once.
-const STEP_BYTES_MAX: usize = 1 << 20;
+pub(crate) const STEP_BYTES_MAX: usize = 1 << 20;
 
 /// One generation of keys. Keys are only ever added; readers look past versions above theirs.
 #[derive(Debug, Default)]

@@ -247,7 +247,9 @@ fn replay(
         let version = entry.version;
         let puts = match Act::read(&entry)? {
             Act::Commit(commit) => {
-                let before = View::open(version, life.floor, keyspace, memtable, &pins);
+                // Right before it: what a crash has left of this very entry may be there already.
+                let just_before = Version::from_micros(version.micros().saturating_sub(1));
+                let before = View::open(just_before, life.floor, keyspace, memtable, &pins);
                 let superseded = superseded(&commit, version, &before).map_err(EntryError::from)?;
                 commit.images.iter().for_each(|_| progress.document());
                 Puts { entries: writer::puts(keyspace, version, &commit), superseded, wiped: false }

@@ -10,6 +10,7 @@ use hearth_store::{
 };
 
 use crate::keyspace::Keyspace;
+use crate::memtable::{STEP_BYTES_MAX, STEP_KEYS_MAX};
 use crate::rebuild::Progress;
 use crate::view::{StateError, View};
 
@@ -20,11 +21,6 @@ pub(crate) mod section {
     /// `version → idempotency record`, oldest first.
     pub(crate) const REQUESTS: u8 = 2;
 }
-
-/// Bytes that are loaded into the state at once.
-const BATCH_BYTES: usize = 4 << 20;
-/// Keys that are removed from the state at once.
-const REMOVED_KEYS: usize = 4_096;
 
 /// Why a snapshot was not written, or not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +89,7 @@ pub(crate) fn clear(keyspace: Keyspace, store: &dyn Store) -> Result<(), StoreEr
     applied.delete(keyspace.applied());
     store.apply(applied)?;
     loop {
-        let page = store.scan(&keyspace.all(), Direction::Forward, REMOVED_KEYS)?;
+        let page = store.scan(&keyspace.all(), Direction::Forward, STEP_KEYS_MAX)?;
         if page.is_empty() {
             return Ok(());
         }
@@ -132,7 +128,7 @@ pub(crate) fn load(
             }
             section => return Err(SnapshotFailure::Section { section }),
         }
-        if batch.bytes() >= BATCH_BYTES {
+        if batch.len() >= STEP_KEYS_MAX || batch.bytes() >= STEP_BYTES_MAX {
             store.apply(std::mem::take(&mut batch))?;
             let bytes = reader.size().bytes;
             progress.pass(bytes - told);
