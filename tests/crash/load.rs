@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::thread;
 
-use hearth_tests::{Ask, Fold, Launch, PATIENCE, Server, Socket, number};
+use hearth_tests::{Ask, Fold, Launch, PATIENCE, Server, Socket, Sse, number};
 use serde_json::{Value, json};
 
 /// `TEST_KILLS` kills more often.
@@ -137,6 +137,30 @@ fn listen(world: &World, path: &str, query: &Value) -> Fold {
     }
 }
 
+/// The same by a stream of events, as a browser resumes it.
+fn stream(world: &World, target: &str) -> Fold {
+    let mut fold = Fold::new();
+    loop {
+        let life = world.life();
+        let ask = Ask::new(world.address, "GET", target);
+        let ask = fold.token.as_ref().map_or(ask.clone(), |token| ask.header("Last-Event-ID", token));
+        if let Some(mut sse) = Sse::reach(ask) {
+            fold.reopen();
+            while let Ok(Some(event)) = sse.poll(PATIENCE) {
+                if event.event == "problem" {
+                    break;
+                }
+                fold.apply(&event.json());
+                check_pairs(&fold.docs);
+                if fold.docs.iter().any(|doc| doc["data"]["last"] == true) {
+                    return fold;
+                }
+            }
+        }
+        world.after(life);
+    }
+}
+
 /// Both halves of every pair were written by one commit.
 fn check_pairs(docs: &[Value]) {
     for doc in docs.iter().filter(|doc| doc["data"]["of"].is_u64()) {
@@ -174,10 +198,11 @@ fn what_was_acknowledged_survives_every_kill() {
             ("log", json!({"orderBy": [["n", "desc"]], "limit": 7})),
         ];
         let world = &world;
-        let listeners: Vec<_> = listeners
+        let mut listeners: Vec<_> = listeners
             .into_iter()
             .map(|(path, query)| (path, scope.spawn(move || listen(world, path, &query))))
             .collect();
+        listeners.push(("pairs", scope.spawn(|| stream(world, "/db/pairs"))));
         let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || write(world, writer))).collect();
 
         for kill in 1..=kills {

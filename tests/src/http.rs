@@ -70,16 +70,22 @@ impl Ask {
 
     /// The same with a server that may be gone: `None` where no whole answer came.
     pub fn try_send(&self) -> Option<Answer> {
+        let mut stream = self.try_open()?;
+        let mut body = Vec::new();
+        while let Some(piece) = stream.piece(self.patience).ok()? {
+            body.extend_from_slice(&piece);
+        }
+        Some(Answer { status: stream.status, headers: stream.headers, body })
+    }
+
+    /// [`Ask::open`] with a server that may be gone: `None` where no head of an answer came.
+    pub fn try_open(&self) -> Option<Stream> {
         let deadline = Instant::now() + self.patience;
         let mut connection = Connection::try_open(self.address).ok()?;
         connection.try_write(&self.bytes(false)).ok()?;
         let (status, headers) = connection.try_head(deadline).ok()?;
-        let mut framing = Framing::of(&self.method, status, &headers);
-        let mut body = Vec::new();
-        while let Some(piece) = framing.next(&mut connection.reader, deadline) {
-            body.extend_from_slice(&piece.ok()?);
-        }
-        Some(Answer { status, headers, body })
+        let framing = Framing::of(&self.method, status, &headers);
+        Some(Stream { status, headers, framing, reader: connection.reader, deadline })
     }
 
     /// Sends it on a connection of its own and reads the head of the answer; the body is read as it comes.

@@ -82,6 +82,15 @@ impl Launch {
     /// With all it said, when it ends or does not say where it listens.
     #[track_caller]
     pub fn start(self) -> Server {
+        self.try_start().unwrap_or_else(|finished| panic!("the server does not serve: {finished:#?}"))
+    }
+
+    /// The same where it may refuse to.
+    ///
+    /// # Errors
+    /// What it left behind, when it ends without serving.
+    #[track_caller]
+    pub fn try_start(self) -> Result<Server, Box<Finished>> {
         let (data, kept) = match &self.folder {
             Folder::Fresh => {
                 let kept = TempDir::with_prefix("hearth-test-").expect("the temporary folder is writable");
@@ -92,8 +101,13 @@ impl Launch {
         };
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let process = Process::spawn(self.to_command(listen, data.as_deref()));
-        let address = listening(&process);
-        Server { process, address, launch: self, data, _kept: kept }
+        match process.wait_line(PATIENCE, listening_line) {
+            Some(address) => Ok(Server { process, address, launch: self, data, _kept: kept }),
+            None => match process.wait_end(PATIENCE) {
+                Some(finished) => Err(Box::new(finished)),
+                None => panic!("it neither serves nor ends: {:#?}", process.output()),
+            },
+        }
     }
 
     /// Starts it where it must refuse to, and waits for its end.

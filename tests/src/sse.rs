@@ -61,6 +61,17 @@ impl Sse {
         Err(Box::new(stream.whole()))
     }
 
+    /// The same with a server that may be gone: `None` where it is.
+    ///
+    /// # Panics
+    /// When it answers with anything but a stream.
+    #[track_caller]
+    pub fn reach(ask: Ask) -> Option<Self> {
+        let stream = ask.header("Accept", "text/event-stream").try_open()?;
+        assert_eq!(stream.status, 200, "not an event stream: {:?}", stream.headers);
+        Some(Self { stream, parser: Parser::default() })
+    }
+
     /// A header of the answer.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.stream.header(name)

@@ -1,6 +1,6 @@
 //! One `GET`: documents, results, values, headers, projects and databases.
 
-use hearth_tests::check_schema;
+use hearth_tests::{check_schema, number};
 use serde_json::{Value, json};
 
 use crate::common::{commit, dev, etag, found, problem, put, result, shown, target};
@@ -24,7 +24,7 @@ fn a_document_is_written_read_and_deleted_at_its_address() {
 
     let replaced = server.put("/db/messages/abc", &json!({"text": "ho"})).send().expect_status(200).json();
     assert_eq!(replaced["created"], doc["created"]);
-    assert!(hearth_tests::number(&replaced["updated"]) > hearth_tests::number(&doc["updated"]));
+    assert!(number(&replaced["updated"]) > number(&doc["updated"]));
 
     let gone = server.delete("/db/messages/abc").send().expect_status(204);
     assert!(gone.body.is_empty());

@@ -89,6 +89,22 @@ fn a_stream_goes_on_where_it_was_left() {
 }
 
 #[test]
+fn a_stop_in_good_order_loses_nothing_either() {
+    let mut server = Launch::dev().start();
+    put(&server, "m/a", json!({}));
+    let mut fold = Fold::new();
+    fold.apply(&event(&mut server.sse("/db/m")));
+    for _ in 0..2 {
+        put(&server, &format!("m/{}", fold.docs.len()), json!({}));
+        assert_eq!(server.stop().code(), 0);
+        server.restart();
+        fold.reopen();
+        fold.apply(&event(&mut server.sse(&target("/db/m", &[("since", fold.token.as_deref().unwrap())]))));
+    }
+    assert_eq!((fold.docs.len(), fold.changes, fold.resets), (3, 3, 0));
+}
+
+#[test]
 fn a_token_from_another_life_resets() {
     let server = dev();
     put(&server, "m/a", json!({}));
