@@ -82,7 +82,7 @@ pub fn decide<E>(
     for write in writes {
         images.load(write.path(), &mut state)?;
         let before = images.now(write.path());
-        if let Err(error) = check_precondition(write, before) {
+        if let Err(error) = check_precondition(write, before, images.at_first(write.path())) {
             return Ok(Err(error));
         }
         match apply(write, before, version, &mut bytes_left) {
@@ -137,6 +137,11 @@ impl Images {
         self.0.get(path).and_then(|change| change.after.as_ref())
     }
 
+    /// As the document stood before the commit.
+    fn at_first(&self, path: &DocPath) -> Option<&Arc<Document>> {
+        self.0.get(path).and_then(|change| change.before.as_ref())
+    }
+
     fn put(&mut self, path: &DocPath, after: Option<Arc<Document>>) {
         if let Some(change) = self.0.get_mut(path) {
             change.after = after;
@@ -154,17 +159,24 @@ impl Images {
     }
 }
 
-fn check_precondition(write: &Write, before: Option<&Arc<Document>>) -> Result<(), WriteError> {
+/// Whether a write's precondition holds of `before`, which earlier writes of the commit may have changed.
+///
+/// A refusal speaks of the document as it was `at_first`: the version of a commit that is refused is told to nobody.
+fn check_precondition(
+    write: &Write,
+    before: Option<&Arc<Document>>,
+    at_first: Option<&Arc<Document>>,
+) -> Result<(), WriteError> {
     let path = || write.path().clone();
     match (write.precondition(), before) {
         (Precondition::None, _) | (Precondition::Exists(true), Some(_)) | (Precondition::Exists(false), None) => Ok(()),
         (Precondition::Exists(true), None) => Err(WriteError::NotFound { path: path() }),
         (Precondition::Exists(false), Some(_)) => Err(WriteError::AlreadyExists { path: path() }),
-        (Precondition::Updated(expected), None) => Err(WriteError::Gone { path: path(), expected }),
         (Precondition::Updated(expected), Some(before)) if before.updated == expected => Ok(()),
-        (Precondition::Updated(expected), Some(before)) => {
-            Err(WriteError::Stale { path: path(), expected, actual: before.updated })
-        }
+        (Precondition::Updated(expected), _) => match at_first {
+            None => Err(WriteError::Gone { path: path(), expected }),
+            Some(at_first) => Err(WriteError::Stale { path: path(), expected, actual: at_first.updated }),
+        },
     }
 }
 
@@ -376,6 +388,23 @@ mod tests {
             &[write("a/two", Operation::Verify, Precondition::Updated(v(4)))],
             expect![[r#"
             refused: a/two does not exist, the write expected it as changed at 4
+        "#]],
+        );
+        check(
+            &[],
+            &[set("a/one", Precondition::None), set("a/one", Precondition::Updated(v(9)))],
+            expect![[r#"
+                a/one: {"m": Integer(2), "n": Integer(1)}@3/5 -> {}@3/9
+                result 9 []
+                result 9 []
+            "#]],
+        );
+        // The commit's own version, 9, is not told when it is refused.
+        check(
+            &[],
+            &[set("a/one", Precondition::None), set("a/one", Precondition::Updated(v(4)))],
+            expect![[r#"
+            refused: a/one was last changed at 5, the write expected 4
         "#]],
         );
         let read = |at, updated| DocumentRead { path: path(at), updated };
