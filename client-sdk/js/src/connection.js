@@ -47,7 +47,8 @@ export class Connection {
     this.#options = options;
     const transports = options.transport ? [options.transport] : transportsHere(options);
     this.#session = new Session({ transports, random: Math.random });
-    globalThis.addEventListener?.('online', this.#awake);
+    // A network that is said to be gone may still reach this machine: the link is probed, not given up.
+    for (const change of ['online', 'offline']) globalThis.addEventListener?.(change, this.#awake);
     globalThis.document?.addEventListener('visibilitychange', this.#awake);
   }
 
@@ -105,7 +106,7 @@ export class Connection {
   }
 
   terminate() {
-    globalThis.removeEventListener?.('online', this.#awake);
+    for (const change of ['online', 'offline']) globalThis.removeEventListener?.(change, this.#awake);
     globalThis.document?.removeEventListener('visibilitychange', this.#awake);
     this.#hearing.clear();
     this.#tell({ type: 'terminate' });

@@ -53,9 +53,10 @@ function tellState() {
 
 function header() {
   const trail = element('nav', { ariaLabel: 'Path' });
-  trail.append(linkTo('', 'database'));
   const segments = path === '' ? [] : isGroup ? [path] : path.split('/');
-  segments.forEach((segment, at) => trail.append(' / ', linkTo(segments.slice(0, at + 1).join('/'), segment)));
+  const steps = [linkTo('', 'database'), ...segments.map((segment, at) => linkTo(segments.slice(0, at + 1).join('/'), segment))];
+  steps.at(-1)?.setAttribute('aria-current', 'page');
+  steps.forEach((step, at) => trail.append(...(at > 0 ? [' / '] : []), step));
   const top = element('header');
   top.append(trail, status, tokenBox());
   return top;
@@ -120,11 +121,12 @@ function line(snapshot) {
   const where = snapshot.ref.path;
   const text = JSON.stringify(wireOf(snapshot)?.data ?? {});
   const item = element('li');
+  const acts = element('span', { className: 'acts' });
+  acts.append(action('Edit', () => edit(where), `Edit ${snapshot.id}`), action('Delete', () => remove(where), `Delete ${snapshot.id}`));
   item.append(
     linkTo(where, isGroup ? where : snapshot.id),
     element('code', { textContent: text.length > PREVIEW_CHARS ? `${text.slice(0, PREVIEW_CHARS)}…` : text }),
-    action('Edit', () => edit(where), `Edit ${snapshot.id}`),
-    action('Delete', () => remove(where), `Delete ${snapshot.id}`),
+    acts,
   );
   return item;
 }
