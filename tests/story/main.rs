@@ -11,6 +11,7 @@ mod plain;
 mod polling;
 mod preconditions;
 mod query;
+mod readme;
 mod serve;
 mod socket;
 mod sse;

@@ -34,15 +34,25 @@ pub(crate) struct Keys {
 
 impl Authenticate for Keys {
     fn caller(&self, mode: Mode, credential: Option<&str>, now_seconds: u64) -> Result<Caller, TokenError> {
+        self.admit(mode, credential, now_seconds)
+    }
+}
+
+impl hearth_firestore::Authenticate for Keys {
+    fn caller(&self, mode: Mode, credential: Option<&str>, now_seconds: u64) -> Result<Caller, TokenError> {
+        self.admit(mode, credential, now_seconds)
+    }
+}
+
+impl Keys {
+    fn admit(&self, mode: Mode, credential: Option<&str>, now_seconds: u64) -> Result<Caller, TokenError> {
         let caller = self.gate.admit(mode, credential, now_seconds);
         if caller.as_ref().is_err_and(|error| error.is_temporary()) {
             self.wanted.notify_one();
         }
         caller
     }
-}
 
-impl Keys {
     /// Reads all keys of files. Blocks.
     pub(crate) fn open(settings: &Settings, admin: Option<AdminKey>) -> Result<Self, Exit> {
         let mut files = BTreeMap::new();

@@ -88,7 +88,8 @@ pub(crate) async fn run(mode: Mode, mut settings: Settings) -> Result<(), Exit> 
         metrics_open: false,
     });
     let front = Front { public, loopback: is_exposed.then_some(loopback), expose: settings.expose };
-    let router = front.before(hearth_native::router(door.clone()));
+    let firestore = hearth_firestore::Door::new(engine.clone(), keys.clone(), mode);
+    let router = front.before(hearth_native::router(door.clone()).merge(hearth_firestore::routes(firestore)));
 
     let signals = Signals::start()?;
     let (stop, stopped) = watch::channel(false);
@@ -288,6 +289,7 @@ impl Front {
                 }
             } else if self.expose == Expose::Key {
                 request.extensions_mut().insert(Peer(Mode::Serve));
+                request.extensions_mut().insert(hearth_firestore::Peer(Mode::Serve));
             }
         }
         if let Some(public) = &self.public

@@ -1,12 +1,15 @@
 //! Firestore's protocol: what the official SDKs speak, unmodified.
 //!
 //! `convert` and `status` translate, `session` and `writes` are the two streams as state machines, `service` does what
-//! each method does whatever wire it came by, and `serve` is the one wire so far, gRPC.
+//! each method does whatever wire it came by. `serve` is the wire of gRPC, `rest` that of plain HTTP, and `emulator` what
+//! tools ask of a server for development.
 
 mod bloom;
 mod convert;
+mod emulator;
 mod names;
 mod near;
+mod rest;
 mod serve;
 mod service;
 mod session;

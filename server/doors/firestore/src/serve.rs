@@ -25,14 +25,19 @@ use crate::writes::Writes;
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub Mode);
 
-/// What answers gRPC under `/google.firestore.v1.Firestore/`. Needs HTTP/2; a browser's WebChannel has paths below these.
+/// What answers gRPC under `/google.firestore.v1.Firestore/`, REST under `/v1/`, and in dev tools under `/emulator/v1/`.
+///
+/// gRPC needs HTTP/2; a browser's WebChannel has paths below those of gRPC.
 pub fn routes(door: Arc<Door>) -> Router {
     let bytes_max = door.engine().limits().message_bytes_max;
-    let service = FirestoreServer::new(Grpc { door })
+    let service = FirestoreServer::new(Grpc { door: door.clone() })
         .max_decoding_message_size(bytes_max)
         .max_encoding_message_size(usize::MAX)
         .accept_compressed(CompressionEncoding::Gzip);
-    Router::new().route_service("/google.firestore.v1.Firestore/{method}", service)
+    Router::new()
+        .route_service("/google.firestore.v1.Firestore/{method}", service)
+        .merge(crate::rest::routes(door.clone()))
+        .merge(crate::emulator::routes(door))
 }
 
 /// The service as tonic wants it.

@@ -87,6 +87,11 @@ impl Door {
         &self.engine
     }
 
+    /// How much is believed of those for whom nothing else is said.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }

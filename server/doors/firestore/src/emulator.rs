@@ -1,0 +1,252 @@
+//! What tools ask of an emulator: to wipe a database and to take security rules. In dev only.
+//!
+//! Rules are kept and given back; nobody asks them yet. `GET /` and what streams are other doors' and skins' business.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::Method;
+use axum::response::Response;
+use axum::routing::any;
+use hearth_auth::{Caller, Mode};
+use hearth_core::DatabaseName;
+use hearth_schema::well_known::Empty;
+use serde::{Deserialize, Serialize};
+
+use crate::rest;
+use crate::serve::Peer;
+use crate::service::Door;
+use crate::status::{Code, Refusal};
+
+/// Projects whose rules are kept. Tests name a new one each time.
+const PROJECTS_MAX: usize = 1_000;
+/// Longest source of a project's rules. Source: Firebase documentation, "Security Rules limits", size of a ruleset.
+const RULES_BYTES_MAX: usize = 256 << 10;
+
+/// The body that rules come in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Ruleset {
+    rules: Files,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Files {
+    files: Vec<File>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct File {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    name: String,
+    content: String,
+}
+
+struct Emulator {
+    door: Arc<Door>,
+    // Held to look one up or to put one in.
+    rules: Mutex<BTreeMap<String, Arc<Ruleset>>>,
+}
+
+/// What answers under `/emulator/v1/`; nothing on a server that is not for development.
+pub(crate) fn routes(door: Arc<Door>) -> Router {
+    if door.mode() != Mode::Dev {
+        return Router::new();
+    }
+    let emulator = Arc::new(Emulator { door, rules: Mutex::default() });
+    let handler = move |request: Request| {
+        let emulator = emulator.clone();
+        async move { emulator.answer(request).await }
+    };
+    Router::new().route("/emulator/v1/{*rest}", any(handler))
+}
+
+fn nothing() -> Refusal {
+    Refusal::new(Code::NotFound, "The emulator has nothing at this address")
+}
+
+impl Emulator {
+    async fn answer(&self, request: Request) -> Response {
+        let headers = request.headers().clone();
+        let response = match *request.method() {
+            Method::OPTIONS => rest::preflight(&headers),
+            _ => self.serve(request).await.unwrap_or_else(|refusal| rest::refused(&refusal, false)),
+        };
+        rest::share(&headers, response)
+    }
+
+    async fn serve(&self, request: Request) -> Result<Response, Refusal> {
+        let (parts, body) = request.into_parts();
+        // A peer that has to show who it is does not find this surface: it asks nobody.
+        if parts.extensions.get::<Peer>().is_some_and(|peer| peer.0 != Mode::Dev) {
+            return Err(nothing());
+        }
+        let path = parts.uri.path().strip_prefix("/emulator/v1/").unwrap_or_default();
+        let segments = path.split('/').map(rest::decoded).collect::<Result<Vec<_>, _>>()?;
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        match (&parts.method, &segments[..]) {
+            (&Method::DELETE, ["projects", project, "databases", database, "documents"]) => {
+                self.wipe(&DatabaseName::parse(project, database)?).await
+            }
+            (method, ["projects", named]) => {
+                let project = named.strip_suffix(":securityRules").ok_or_else(nothing)?;
+                DatabaseName::parse(project, DatabaseName::DEFAULT)?;
+                match *method {
+                    Method::PUT => {
+                        let bytes = rest::body_bytes(&self.door, &parts.headers, body).await?;
+                        self.take_rules(project, &bytes)
+                    }
+                    Method::GET => self.rules(project),
+                    _ => Err(nothing()),
+                }
+            }
+            _ => Err(nothing()),
+        }
+    }
+
+    async fn wipe(&self, name: &DatabaseName) -> Result<Response, Refusal> {
+        let database = self.door.database(name).await?;
+        // Tools show no credential.
+        let wipe = database.authorize_wipe(&Caller::Admin)?;
+        database.wipe(&wipe).await.map_err(|error| Refusal::commit(name, error))?;
+        Ok(rest::one(&Empty {}))
+    }
+
+    fn take_rules(&self, project: &str, bytes: &[u8]) -> Result<Response, Refusal> {
+        let ruleset: Ruleset = rest::message(bytes)?;
+        let length: usize = ruleset.rules.files.iter().map(|file| file.name.len() + file.content.len()).sum();
+        if ruleset.rules.files.is_empty() {
+            return Err(Refusal::invalid("Rules are missing: rules.files is empty"));
+        }
+        if length > RULES_BYTES_MAX {
+            return Err(Refusal::invalid(format!(
+                "The rules have {length} bytes, over the limit of {RULES_BYTES_MAX}"
+            )));
+        }
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        if rules.len() >= PROJECTS_MAX && !rules.contains_key(project) {
+            let text = format!("Rules of {PROJECTS_MAX} projects are kept already");
+            return Err(Refusal::new(Code::ResourceExhausted, text));
+        }
+        rules.insert(project.to_owned(), Arc::new(ruleset));
+        Ok(rest::one(&Empty {}))
+    }
+
+    fn rules(&self, project: &str) -> Result<Response, Refusal> {
+        let kept = self.rules.lock().unwrap_or_else(PoisonError::into_inner).get(project).cloned();
+        kept.map(|ruleset| rest::one(&*ruleset)).ok_or_else(nothing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use crate::rest::testing::Server;
+
+    const ROOM: &str = "/v1/projects/p/databases/(default)/documents/rooms/a";
+
+    #[tokio::test]
+    async fn a_wipe_takes_all_documents_of_one_database() {
+        let server = Server::dev();
+        server.text(&format!("PATCH {ROOM}"), "{}").await;
+        server.text("PATCH /v1/projects/p/databases/other/documents/rooms/a", "{}").await;
+        server
+            .check(
+                "DELETE /emulator/v1/projects/p/databases/(default)/documents",
+                "",
+                expect![[r#"200
+{}"#]],
+            )
+            .await;
+        server
+            .check(&format!("GET {ROOM}"), "", expect![[r#"
+                404
+                {"error":{"code":404,"message":"Document \"projects/p/databases/(default)/documents/rooms/a\" not found.","status":"NOT_FOUND"}}"#]])
+            .await;
+        assert!(server.text("GET /v1/projects/p/databases/other/documents/rooms/a", "").await.starts_with("200"));
+    }
+
+    #[tokio::test]
+    async fn rules_are_kept_project_by_project() {
+        let server = Server::dev();
+        let put = r#"{"rules":{"files":[{"name":"firestore.rules","content":"service cloud.firestore {}"}]},"ignore_errors":true}"#;
+        server
+            .check(
+                "PUT /emulator/v1/projects/p:securityRules",
+                put,
+                expect![[r#"
+            200
+            {}"#]],
+            )
+            .await;
+        server
+            .check(
+                "GET /emulator/v1/projects/p:securityRules",
+                "",
+                expect![[r#"
+            200
+            {"rules":{"files":[{"name":"firestore.rules","content":"service cloud.firestore {}"}]}}"#]],
+            )
+            .await;
+        server
+            .check(
+                "GET /emulator/v1/projects/q:securityRules",
+                "",
+                expect![[r#"
+            404
+            {"error":{"code":404,"message":"The emulator has nothing at this address","status":"NOT_FOUND"}}"#]],
+            )
+            .await;
+        server.check("PUT /emulator/v1/projects/p:securityRules", "{}", expect![[r#"
+            400
+            {"error":{"code":400,"message":"Invalid JSON payload received. missing field `rules` at line 1 column 2","status":"INVALID_ARGUMENT"}}"#]]).await;
+        server
+            .check(
+                "PUT /emulator/v1/projects/p:securityRules",
+                r#"{"rules":{"files":[]}}"#,
+                expect![[r#"
+            400
+            {"error":{"code":400,"message":"Rules are missing: rules.files is empty","status":"INVALID_ARGUMENT"}}"#]],
+            )
+            .await;
+        server
+            .check(
+                "PUT /emulator/v1/projects/p%2Fq:securityRules",
+                put,
+                expect![[r#"
+            400
+            {"error":{"code":400,"message":"An id in the address holds a slash","status":"INVALID_ARGUMENT"}}"#]],
+            )
+            .await;
+        server
+            .check(
+                "GET /emulator/v1/projects/p:ruleCoverage",
+                "",
+                expect![[r#"
+            404
+            {"error":{"code":404,"message":"The emulator has nothing at this address","status":"NOT_FOUND"}}"#]],
+            )
+            .await;
+        let long = format!(r#"{{"rules":{{"files":[{{"content":"{}"}}]}}}}"#, "x".repeat(300_000));
+        server.check("PUT /emulator/v1/projects/p:securityRules", &long, expect![[r#"
+            400
+            {"error":{"code":400,"message":"The rules have 300000 bytes, over the limit of 262144","status":"INVALID_ARGUMENT"}}"#]]).await;
+    }
+
+    #[tokio::test]
+    async fn outside_of_development_there_is_no_such_surface() {
+        let wipe = "DELETE /emulator/v1/projects/p/databases/(default)/documents";
+        assert_eq!(Server::serve().text(wipe, "").await, "404\n");
+        Server::dev()
+            .check(
+                &format!("{wipe}\nPeer: serve"),
+                "",
+                expect![[r#"
+            404
+            {"error":{"code":404,"message":"The emulator has nothing at this address","status":"NOT_FOUND"}}"#]],
+            )
+            .await;
+    }
+}

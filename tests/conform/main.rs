@@ -1,0 +1,30 @@
+//! The official SDKs, unmodified, before the real server. Each has its own runner; this one starts the server for it.
+
+use std::path::Path;
+use std::process::Command;
+
+use hearth_tests::{Server, repository};
+
+/// Runs a client's tests with the server's address where Google's tools look for an emulator.
+fn run(server: &Server, command: &mut Command) {
+    let output = command
+        .env("FIRESTORE_EMULATOR_HOST", server.address().to_string())
+        .env("GCLOUD_PROJECT", "conform")
+        .output()
+        .expect("the client's program can be run");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}\n{err}\nserver: {:#?}", server.output());
+}
+
+/// What is needed and not installed is said; `./test` installs it.
+fn installed(path: &Path) {
+    assert!(path.exists(), "{} is missing: ./test installs it", path.display());
+}
+
+#[test]
+fn google_cloud_firestore_for_node_does_all_it_can() {
+    let tests = repository().join("tests");
+    installed(&tests.join("node_modules/@google-cloud/firestore"));
+    let server = Server::start(&[]);
+    run(&server, Command::new("node").arg("--test").arg(tests.join("conform/firestore-node.js")).current_dir(&tests));
+}
