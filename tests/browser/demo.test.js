@@ -38,13 +38,14 @@ for (const transport of ['websocket', 'sse', 'poll']) {
       const [ada, bob] = [await person(), await person()];
       await ada.goto(`${wire.host}/demo?transport=${transport}`);
       await bob.goto(`${hearth.host}/demo?transport=${transport}`);
+      const bothShow = (/** @type {string} */ text) => Promise.all([shows(ada, text), shows(bob, text)]);
       for (const page of [ada, bob]) {
         await stands(page, 'open');
         await page.evaluate(() => void (/** @type {any} */ (globalThis).neverReloaded = true));
       }
       assert.equal(await ada.textContent('#connection'), `live · ${transport}`);
       await say(ada, 'one');
-      await shows(bob, 'one');
+      await bothShow('one');
 
       await ada.context().setOffline(true);
       wire.cut();
@@ -60,14 +61,13 @@ for (const transport of ['websocket', 'sse', 'poll']) {
 
       wire.mend();
       await ada.context().setOffline(false);
-      await shows(bob, 'from the tunnel');
-      await shows(ada, 'from the tunnel');
+      await bothShow('from the tunnel');
       await say(ada, 'four');
-      await shows(bob, 'four');
+      await bothShow('four');
       const all = ['one', 'two', 'three', 'from the tunnel', 'four'];
       assert.deepEqual([await said(ada), await said(bob)], [all, all]);
       await ada.waitForSelector('#count:text-is("5 messages")');
-      assert.equal(await ada.textContent('#waiting'), '');
+      await ada.waitForSelector('#waiting:text-is("")', { state: 'attached' });
       for (const page of [ada, bob]) assert.ok(await page.evaluate(() => /** @type {any} */ (globalThis).neverReloaded));
     } finally {
       await wire.close();
