@@ -15,6 +15,7 @@ use hearth_auth::{AdminKey, Mode, Tickets, mint};
 use hearth_core::DatabaseName;
 use hearth_engine::{Access, Backing, Engine, Options, Projects, SignedIn, ids};
 use hearth_native::origin::Origins;
+use hearth_native::problem::Problem;
 use hearth_native::{Door, DoorOptions, Peer};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -82,14 +83,15 @@ pub(crate) async fn run(mode: Mode, mut settings: Settings) -> Result<(), Exit> 
         engine: engine.clone(),
         gate: keys.clone(),
         mode,
-        origins,
+        origins: origins.clone(),
         files: assets::file,
         tickets: Tickets::new(ticket_key, ids::random(), mode, keys.admin()),
         metrics_open: false,
     });
     let front = Front { public, loopback: is_exposed.then_some(loopback), expose: settings.expose };
     let firestore = hearth_firestore::Door::new(engine.clone(), keys.clone(), mode);
-    let router = front.before(hearth_native::router(door.clone()).merge(hearth_firestore::routes(firestore)));
+    let firestore_routes = only_for(origins, hearth_firestore::routes(firestore.clone()));
+    let router = front.before(hearth_native::router(door.clone()).merge(firestore_routes));
 
     let signals = Signals::start()?;
     let (stop, stopped) = watch::channel(false);
@@ -117,6 +119,7 @@ pub(crate) async fn run(mode: Mode, mut settings: Settings) -> Result<(), Exit> 
         // What is left of it ends with the runtime.
         let mut open = accepting.await.map_err(Exit::failed)?;
         door.stop();
+        firestore.stop();
         let closing = engine.clone();
         let closing = tokio::task::spawn_blocking(move || closing.close());
         if tokio::time::timeout(DRAIN_TIME_MAX, seats.empty()).await.is_err() {
@@ -255,6 +258,27 @@ async fn seed(mode: Mode, settings: &Settings, engine: &Engine) -> Result<(), Ex
     Ok(())
 }
 
+/// Lets only those in whom the native door would let in too: doors of other protocols answer pages of any origin.
+fn only_for(origins: Origins, router: Router) -> Router {
+    let origins = Arc::new(origins);
+    router.layer(from_fn(move |request: Request, next: Next| {
+        let checked = check_origin(&origins, &request);
+        async move {
+            match checked {
+                Ok(()) => next.run(request).await,
+                Err(problem) => problem.into_response(),
+            }
+        }
+    }))
+}
+
+fn check_origin(origins: &Origins, request: &Request) -> Result<(), Problem> {
+    // What is no text is no name that is served.
+    let text = |name: header::HeaderName| request.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
+    let host = text(header::HOST).or(request.uri().authority().map(|authority| authority.as_str()));
+    origins.check(host, text(header::ORIGIN))
+}
+
 /// What stands before the door: who a peer is to a dev server that others reach, and files of a folder.
 #[derive(Clone)]
 struct Front {
@@ -281,10 +305,7 @@ impl Front {
             let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical());
             if peer.is_some_and(|peer| peer.is_loopback()) {
                 // A page elsewhere may have had its own name point here: to it this machine is not open.
-                let text =
-                    |name: header::HeaderName| request.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
-                let host = text(header::HOST).or(request.uri().authority().map(|authority| authority.as_str()));
-                if let Err(problem) = loopback.check(host, text(header::ORIGIN)) {
+                if let Err(problem) = check_origin(loopback, &request) {
                     return problem.into_response();
                 }
             } else if self.expose == Expose::Key {

@@ -1,8 +1,8 @@
 //! Firestore's protocol: what the official SDKs speak, unmodified.
 //!
 //! `convert` and `status` translate, `session` and `writes` are the two streams as state machines, `service` does what
-//! each method does whatever wire it came by. `serve` is the wire of gRPC, `rest` that of plain HTTP, and `emulator` what
-//! tools ask of a server for development.
+//! each method does whatever wire it came by. `serve` is the wire of gRPC, `rest` that of plain HTTP, `webchannel` that of
+//! streams in web pages, and `emulator` what tools ask of a server for development.
 
 mod bloom;
 mod convert;
@@ -15,6 +15,7 @@ mod service;
 mod session;
 mod status;
 mod transaction;
+mod webchannel;
 mod writes;
 
 pub use serve::{Peer, routes};

@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use address::decoded;
 use address::{Call, Rpc};
-pub(crate) use answer::{one, preflight, refused, share};
+pub(crate) use answer::{error, one, preflight, refused, share};
 use params::{Params, one_of};
 
 use crate::serve::Peer;

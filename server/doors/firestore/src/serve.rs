@@ -1,6 +1,7 @@
 //! The door on gRPC: sockets, headers and waiting. It decides nothing.
 
-mod listen;
+pub(crate) mod listen;
+pub(crate) mod write;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,7 +9,6 @@ use std::sync::Arc;
 use axum::Router;
 use futures_util::{Stream, StreamExt as _, stream};
 use hearth_auth::{Caller, Mode};
-use hearth_engine::Database;
 use hearth_schema::v1;
 use hearth_schema::v1::firestore_server::{Firestore, FirestoreServer};
 use hearth_schema::well_known::Empty;
@@ -18,7 +18,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::service::{Answers, Door};
 use crate::status::{Code, Refusal};
-use crate::writes::Writes;
 
 /// How a peer of a dev server is treated where it is not the machine itself: put into a request's extensions by whoever
 /// accepts connections. Without it the door's own mode holds.
@@ -27,7 +26,8 @@ pub struct Peer(pub Mode);
 
 /// What answers gRPC under `/google.firestore.v1.Firestore/`, REST under `/v1/`, and in dev tools under `/emulator/v1/`.
 ///
-/// gRPC needs HTTP/2; a browser's WebChannel has paths below those of gRPC.
+/// gRPC needs HTTP/2; a browser's WebChannel has paths below those of gRPC. Pages of any origin are answered: whoever mounts
+/// this keeps out those that may not ask.
 pub fn routes(door: Arc<Door>) -> Router {
     let bytes_max = door.engine().limits().message_bytes_max;
     let service = FirestoreServer::new(Grpc { door: door.clone() })
@@ -36,6 +36,7 @@ pub fn routes(door: Arc<Door>) -> Router {
         .accept_compressed(CompressionEncoding::Gzip);
     Router::new()
         .route_service("/google.firestore.v1.Firestore/{method}", service)
+        .merge(crate::webchannel::routes(door.clone()))
         .merge(crate::rest::routes(door.clone()))
         .merge(crate::emulator::routes(door))
 }
@@ -128,8 +129,9 @@ service! {
 
     async fn write(&self, request: Request<Streaming<v1::WriteRequest>>) -> Result<Response<Self::WriteStream>, Status> {
         let caller = self.caller(&request)?;
-        let state = WriteState { door: self.door.clone(), caller, requests: request.into_inner(), open: None };
-        Ok(Response::new(Box::pin(stream::try_unfold(state, write_next))))
+        let requests = request.into_inner().map(|request| request.map_err(Refusal::from));
+        let responses = write::responses(self.door.clone(), caller, requests.boxed());
+        Ok(Response::new(Box::pin(responses.map(|response| response.map_err(Status::from)))))
     }
 
     async fn listen(
@@ -148,32 +150,4 @@ impl From<Status> for Refusal {
     fn from(status: Status) -> Self {
         Self::new(status.code(), status.message())
     }
-}
-
-struct WriteState {
-    door: Arc<Door>,
-    caller: Caller,
-    requests: Streaming<v1::WriteRequest>,
-    open: Option<(Writes, Database)>,
-}
-
-/// Reads a request and answers it, one after the other: the order of batches is the order of commits.
-async fn write_next(mut state: WriteState) -> Result<Option<(v1::WriteResponse, WriteState)>, Status> {
-    let Some(request) = state.requests.message().await? else { return Ok(None) };
-    if state.caller.is_expired(state.door.now_seconds()) {
-        return Err(Refusal::new(Code::Unauthenticated, "the token has expired").into());
-    }
-    let response = match &mut state.open {
-        None => {
-            let (writes, greeting) = Writes::greet(state.door.engine().fresh_id().as_str(), &request)?;
-            let database = state.door.database(writes.database()).await?;
-            state.open = Some((writes, database));
-            greeting
-        }
-        Some((writes, database)) => {
-            let batch = writes.batch(request)?;
-            writes.answer(state.door.commit_batch(&state.caller, database, batch).await?)
-        }
-    };
-    Ok(Some((response, state)))
 }

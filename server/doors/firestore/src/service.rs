@@ -16,6 +16,7 @@ use hearth_engine::{Database, Engine, QueryRead, ids};
 use hearth_schema::v1::{self, transaction_options};
 use hearth_schema::well_known::Empty;
 use hearth_schema::wkt;
+use tokio::sync::watch;
 
 pub(crate) use write::Batch;
 
@@ -44,6 +45,7 @@ pub struct Door {
     engine: Engine,
     gate: Arc<dyn Authenticate>,
     mode: Mode,
+    stopping: watch::Sender<bool>,
     // Held for one look or note, never while anything is read or awaited.
     book: Mutex<Book>,
 }
@@ -80,7 +82,18 @@ impl Door {
     /// A door before the engine. `mode` is how much is believed of those for whom nothing else is said.
     pub fn new(engine: Engine, gate: Arc<dyn Authenticate>, mode: Mode) -> Arc<Self> {
         let book = Mutex::new(Book::new(ids::random()));
-        Arc::new(Self { engine, gate, mode, book })
+        Arc::new(Self { engine, gate, mode, stopping: watch::Sender::new(false), book })
+    }
+
+    /// Tells the sessions of web pages that the server stops, so that they end.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Returns when the door stops.
+    pub(crate) async fn stopped(&self) {
+        // An error means that the door is gone, which is as good as stopped.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -270,19 +283,16 @@ impl Door {
         for subject in subjects {
             let mut place = InLine { door: self, number, subject: &subject, waits: false };
             loop {
-                let news = self.book().news(&subject);
-                // Listened to from here on, so that what happens before the wait is not missed.
-                let woken = news.notified();
                 let now = self.now();
                 let turn = self.book().turn(now, number, &subject);
-                place.waits = matches!(turn, Turn::After(_));
+                place.waits = matches!(turn, Turn::After(..));
                 match turn {
-                    Turn::After(at_most) if now.saturating_sub(start) < Self::PATIENCE => {
+                    Turn::After(at_most, bell) if now.saturating_sub(start) < Self::PATIENCE => {
                         waited = true;
-                        // Woken or not: it is asked again.
-                        let _ = tokio::time::timeout(at_most, woken).await;
+                        // Rung or not: it is asked again. A ring before the wait is not lost.
+                        let _ = tokio::time::timeout(at_most, bell.notified()).await;
                     }
-                    Turn::After(_) | Turn::Now => break,
+                    Turn::After(..) | Turn::Now => break,
                 }
             }
         }

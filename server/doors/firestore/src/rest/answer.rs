@@ -38,14 +38,19 @@ pub(crate) fn many<T: Serialize + Send + 'static>(answers: Answers<T>) -> Respon
     json(StatusCode::OK, body)
 }
 
+/// A refusal as JSON.
+pub(crate) fn error(refusal: &Refusal) -> serde_json::Value {
+    serde_json::json!({"error": {
+        "code": http_status(refusal.code).as_u16(),
+        "message": refusal.message,
+        "status": canonical(refusal.code),
+    }})
+}
+
 /// A refusal, as an array where that is what the method answers.
 pub(crate) fn refused(refusal: &Refusal, is_streaming: bool) -> Response {
     let status = http_status(refusal.code);
-    let error = serde_json::json!({"error": {
-        "code": status.as_u16(),
-        "message": refusal.message,
-        "status": canonical(refusal.code),
-    }});
+    let error = error(refusal);
     let body = if is_streaming { serde_json::json!([error]) } else { error };
     json(status, Body::from(body.to_string()))
 }

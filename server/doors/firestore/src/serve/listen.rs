@@ -26,12 +26,12 @@ use crate::status::Refusal;
 const BEAT_EVERY: Duration = Duration::from_secs(30);
 
 /// What a client asks, as it comes.
-pub(super) type Requests = BoxStream<'static, Result<Box<v1::ListenRequest>, Refusal>>;
+pub(crate) type Requests = BoxStream<'static, Result<Box<v1::ListenRequest>, Refusal>>;
 
 type Waiting<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The responses to a stream of requests.
-pub(super) fn responses(
+pub(crate) fn responses(
     door: Arc<Door>,
     caller: Caller,
     requests: Requests,
