@@ -86,16 +86,41 @@ pub(crate) struct Transaction {
 pub(crate) enum Turn {
     /// It is, or the subject is free of contention.
     Now,
-    /// It is not: ask again when `news` wakes, at the latest after this time.
-    After(Duration),
+    /// It is not: ask again when this wakes, at the latest after this time.
+    After(Duration, Arc<Notify>),
 }
 
 /// Who has a subject, and who waits for it.
 #[derive(Debug, Default)]
 struct Line {
     holder: Option<(Number, Duration)>,
-    waiting: VecDeque<Number>,
-    news: Arc<Notify>,
+    /// First come, first served. Each has its own bell, so that only the first is woken, and never by itself.
+    waiting: VecDeque<(Number, Arc<Notify>)>,
+}
+
+impl Line {
+    /// A transaction's bell; it is put in line where it is not yet.
+    fn bell(&mut self, number: Number) -> Arc<Notify> {
+        if let Some((_, bell)) = self.waiting.iter().find(|(waiting, _)| *waiting == number) {
+            return bell.clone();
+        }
+        let bell = Arc::<Notify>::default();
+        self.waiting.push_back((number, bell.clone()));
+        bell
+    }
+
+    /// Takes a transaction out; whoever is first then goes ahead.
+    fn leave(&mut self, number: Number) {
+        self.waiting.retain(|(waiting, _)| *waiting != number);
+        if self.holder.is_some_and(|(holder, _)| holder == number) {
+            self.holder = None;
+        }
+        if self.holder.is_none()
+            && let Some((_, bell)) = self.waiting.front()
+        {
+            bell.notify_one();
+        }
+    }
 }
 
 /// All open transactions of a process.
@@ -207,42 +232,31 @@ impl Book {
         self.contended.extend(subjects.into_iter().map(|subject| (subject, now + Self::CONTENTION)));
     }
 
-    /// What wakes those who wait for a subject. To be listened to before [`Book::turn`] is asked.
-    pub(crate) fn news(&mut self, subject: &Subject) -> Arc<Notify> {
-        self.lines.entry(subject.clone()).or_default().news.clone()
-    }
-
     /// Whether it is a transaction's turn at a subject; if not it is put in line.
     pub(crate) fn turn(&mut self, now: Duration, number: Number, subject: &Subject) -> Turn {
         let contended = self.contended.get(subject).is_some_and(|until| *until > now);
-        let Some(transaction) = self.open.get_mut(&number) else { return Turn::Now };
-        let queues = match &transaction.kind {
-            Kind::ReadOnly(_) | Kind::ReadWrite(Reads { manners: Manners::Never, .. }) => false,
-            Kind::ReadWrite(Reads { manners: Manners::Always, .. }) => true,
-            Kind::ReadWrite(Reads { manners: Manners::WhereContended, .. }) => contended,
+        let queues = match self.open.get(&number).map(|transaction| &transaction.kind) {
+            None | Some(Kind::ReadOnly(_)) => false,
+            Some(Kind::ReadWrite(reads)) => match reads.manners {
+                Manners::Never => false,
+                Manners::Always => true,
+                Manners::WhereContended => contended,
+            },
         };
-        if !queues {
-            self.tidy(subject);
+        let (true, Some(transaction)) = (queues, self.open.get_mut(&number)) else {
+            // It may have waited until now.
+            self.leave(number, subject);
             return Turn::Now;
-        }
+        };
         let line = self.lines.entry(subject.clone()).or_default();
         match line.holder {
             Some((holder, _)) if holder == number => return Turn::Now,
-            Some((_, until)) if until > now => {
-                if !line.waiting.contains(&number) {
-                    line.waiting.push_back(number);
-                }
-                return Turn::After(until - now);
-            }
+            Some((_, until)) if until > now => return Turn::After(until - now, line.bell(number)),
             _ => {}
         }
-        if line.waiting.front().is_some_and(|first| *first != number) {
-            if !line.waiting.contains(&number) {
-                line.waiting.push_back(number);
-            }
+        if line.waiting.front().is_some_and(|(first, _)| *first != number) {
             // Whoever is first takes it in a moment, or leaves.
-            line.news.notify_waiters();
-            return Turn::After(Self::LEASE);
+            return Turn::After(Self::LEASE, line.bell(number));
         }
         line.waiting.pop_front();
         line.holder = Some((number, now + Self::LEASE));
@@ -253,11 +267,7 @@ impl Book {
     /// Takes a transaction out of a subject's line.
     pub(crate) fn leave(&mut self, number: Number, subject: &Subject) {
         if let Some(line) = self.lines.get_mut(subject) {
-            line.waiting.retain(|waiting| *waiting != number);
-            if line.holder.is_some_and(|(holder, _)| holder == number) {
-                line.holder = None;
-            }
-            line.news.notify_waiters();
+            line.leave(number);
         }
         self.tidy(subject);
     }
@@ -353,11 +363,11 @@ mod tests {
         book.contend(at(0), [hot.clone()]);
         let numbers: Vec<Number> = (0..3).map(|_| begin(&mut book, at(0)).0).collect();
         assert!(matches!(book.turn(at(0), numbers[0], &hot), Turn::Now));
-        assert!(matches!(book.turn(at(0), numbers[1], &hot), Turn::After(_)));
-        assert!(matches!(book.turn(at(0), numbers[2], &hot), Turn::After(_)));
+        assert!(matches!(book.turn(at(0), numbers[1], &hot), Turn::After(..)));
+        assert!(matches!(book.turn(at(0), numbers[2], &hot), Turn::After(..)));
         let done = book.take(numbers[0]).unwrap();
         book.release(numbers[0], &done);
-        assert!(matches!(book.turn(at(0), numbers[2], &hot), Turn::After(_)), "the second is first in line");
+        assert!(matches!(book.turn(at(0), numbers[2], &hot), Turn::After(..)), "the second is first in line");
         assert!(matches!(book.turn(at(0), numbers[1], &hot), Turn::Now));
         assert!(matches!(book.turn(at(2), numbers[2], &hot), Turn::Now), "the lease ran out");
         assert!(matches!(book.turn(at(2), numbers[0], &subject("rooms/b")), Turn::Now));
@@ -378,6 +388,34 @@ mod tests {
         assert!(matches!(book.turn(at(0), numbers[2], &hot), Turn::Now));
         let done = book.take(numbers[2]).unwrap();
         book.release(numbers[2], &done);
+        assert!(book.lines.is_empty());
+    }
+
+    #[test]
+    fn only_the_first_in_line_is_woken_and_contention_ends_for_all() {
+        let mut book = Book::new([1; 8]);
+        let hot = subject("rooms/a");
+        book.contend(at(0), [hot.clone()]);
+        let numbers: Vec<Number> = (0..4).map(|_| begin(&mut book, at(0)).0).collect();
+        let bell = |turn: Turn| match turn {
+            Turn::After(_, bell) => Some(bell),
+            Turn::Now => None,
+        };
+        let bells: Vec<_> = numbers.iter().map(|number| bell(book.turn(at(0), *number, &hot))).collect();
+        assert!(bells[0].is_none());
+        let rung = |bell: &Option<Arc<Notify>>| {
+            use futures_util::FutureExt as _;
+            bell.as_ref().is_some_and(|bell| bell.notified().now_or_never().is_some())
+        };
+        let done = book.take(numbers[0]).unwrap();
+        book.release(numbers[0], &done);
+        assert!(rung(&bells[1]) && !rung(&bells[2]) && !rung(&bells[3]));
+        assert!(bell(book.turn(at(0), numbers[2], &hot)).is_some());
+        assert!(!rung(&bells[1]) && !rung(&bells[2]), "asking wakes nobody");
+        // Contention is over before any of them asks again: none of them stays in line.
+        for number in &numbers[1..] {
+            assert!(matches!(book.turn(at(11), *number, &hot), Turn::Now));
+        }
         assert!(book.lines.is_empty());
     }
 }

@@ -376,6 +376,32 @@ mod tests {
     }
 
     #[test]
+    fn one_to_five_numbers_are_answered_under_names_of_their_own() {
+        let check = |aliases: &[&str], want: &str| {
+            let count = |alias: &&str| wire_aggregation(alias);
+            let query_type = v1::structured_aggregation_query::QueryType::StructuredQuery(from("rooms", false));
+            let query = v1::StructuredAggregationQuery {
+                query_type: Some(query_type),
+                aggregations: aliases.iter().map(count).collect(),
+            };
+            let got = match aggregation_from(&parent(), query) {
+                Ok((_, aliases)) => aliases.join(" "),
+                Err(refusal) => refusal.to_string(),
+            };
+            assert_eq!(got, want);
+        };
+        check(&["", "all", ""], "field_1 all field_3");
+        check(&["a", "a"], "InvalidArgument: Two aggregations have the same alias");
+        check(&[""; 6], "InvalidArgument: 6 aggregations; 1 to 5 are allowed");
+        check(&[], "InvalidArgument: 0 aggregations; 1 to 5 are allowed");
+    }
+
+    fn wire_aggregation(alias: &str) -> v1::structured_aggregation_query::Aggregation {
+        let operator = Some(WireAggregate::Count(v1::structured_aggregation_query::aggregation::Count::default()));
+        v1::structured_aggregation_query::Aggregation { alias: alias.into(), operator }
+    }
+
+    #[test]
     fn the_order_of_a_list_is_read_from_text() {
         let text = |orders: Vec<Order>| {
             orders.iter().map(|order| format!("{} {:?}", order.field, order.direction)).collect::<Vec<_>>().join(", ")

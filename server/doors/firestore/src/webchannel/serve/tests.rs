@@ -152,7 +152,7 @@ async fn a_page_listens_and_writes() {
         [{"commitTime":"2026-01-01T00:00:00.000001Z","streamId":"…","streamToken":"…","writeResults":[{"updateTime":"2026-01-01T00:00:00.000001Z"}]}]
     "#]],
     );
-    let told = page.poll("Listen", &listen, &mut listened, "00.000001Z\"}}").await;
+    let told = page.poll("Listen", &listen, &mut listened, "\"fields\"").await;
     assert!(told.contains(r#""fields":{"é":{"stringValue":"😀"}}"#), "{told}");
 }
 
