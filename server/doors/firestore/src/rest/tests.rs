@@ -347,9 +347,10 @@ async fn queries_answer_an_array_also_of_nothing() {
     assert_eq!(found(&server, "/rooms/d", below).await, "rooms/d/parts/x=4");
     let explain =
         json!({"structuredQuery": {"from": [{"collectionId": "rooms"}]}, "explainOptions": {"analyze": false}});
-    check(&server, "POST :runQuery", &explain.to_string(), expect![[r#"
-        200
-        [{"explainMetrics":{"planSummary":{"indexesUsed":[{"query_scope":"Collection","properties":"(__name__ ASC)"}]}}}]"#]]).await;
+    // A struct's fields come in any order.
+    let plan = json!({"indexesUsed": [{"query_scope": "Collection", "properties": "(__name__ ASC)"}]});
+    let explained = server.json(&format!("POST {ROOT}:runQuery"), &explain.to_string()).await;
+    assert_eq!(explained, json!([{"explainMetrics": {"planSummary": plan}}]));
     check(
         &server,
         "POST :runQuery",
