@@ -5,6 +5,9 @@ use serde_json::json;
 
 use crate::common::{dev, problem, put};
 
+/// The same documents through Firestore's REST.
+const FIRESTORE: &str = "/v1/projects/demo/databases/(default)/documents";
+
 /// Every way in, as a page on this host or origin would try it.
 fn try_all(server: &Server, name: &str, value: &str) {
     let asks = [
@@ -28,6 +31,22 @@ fn try_all(server: &Server, name: &str, value: &str) {
         assert!(!answer.text().contains("hidden"), "{answer:?}");
         assert_eq!(answer.header("Access-Control-Allow-Origin"), None, "{answer:?}");
     }
+    // Firestore's door itself answers pages of any origin: what stands before it must not let them in.
+    let firestore = [
+        server.get(&format!("{FIRESTORE}/m/secret")),
+        server
+            .ask("POST", &format!("{FIRESTORE}:runQuery"))
+            .body(r#"{"structuredQuery":{"from":[{"collectionId":"m"}]}}"#),
+        server.ask("POST", &format!("{FIRESTORE}/m")).header("Content-Type", "text/plain").body("{}"),
+        server.delete(&format!("{FIRESTORE}/m/secret")),
+        server.ask("POST", "/google.firestore.v1.Firestore/Listen/channel?VER=8&RID=1&CVER=22&t=1").body("count=0"),
+        server.delete("/emulator/v1/projects/demo/databases/(default)/documents"),
+    ];
+    for ask in firestore {
+        let answer = ask.header(name, value).send().expect_status(403);
+        assert!(!answer.text().contains("hidden"), "{answer:?}");
+        assert_eq!(answer.header("Access-Control-Allow-Origin"), None, "{answer:?}");
+    }
     let refused = Socket::try_open(server.address(), "/db", &[(name, value)]).err().map(|answer| answer.status);
     assert_eq!(refused, Some(403));
 }
@@ -46,6 +65,9 @@ fn a_foreign_page_or_name_can_neither_read_nor_write() {
         try_all(&server, name, value);
     }
     assert_eq!(server.get("/db/m").send().json()["docs"], json!([doc]));
+    // The addresses are right: from this machine they reach the document.
+    let same = server.get(&format!("{FIRESTORE}/m/secret")).send().expect_status(200).json();
+    assert_eq!(same["fields"]["text"]["stringValue"], "hidden");
 }
 
 #[test]
