@@ -28,3 +28,15 @@ fn google_cloud_firestore_for_node_does_all_it_can() {
     let server = Server::start(&[]);
     run(&server, Command::new("node").arg("--test").arg(tests.join("conform/firestore-node.js")).current_dir(&tests));
 }
+
+#[test]
+fn google_cloud_firestore_for_python_does_all_it_can_sync_and_async() {
+    let tests = repository().join("tests");
+    let beside = || repository().join("target/python/bin/python");
+    let python = std::env::var_os("TEST_PYTHON").map_or_else(beside, Into::into);
+    installed(&python);
+    let server = Server::start(&[]);
+    // Without -B it would leave its own files beside the sources.
+    let mut command = Command::new(python);
+    run(&server, command.arg("-B").arg(tests.join("conform/firestore_python.py")).current_dir(&tests));
+}
