@@ -40,3 +40,19 @@ fn google_cloud_firestore_for_python_does_all_it_can_sync_and_async() {
     let mut command = Command::new(python);
     run(&server, command.arg("-B").arg(tests.join("conform/firestore_python.py")).current_dir(&tests));
 }
+
+#[test]
+fn google_cloud_firestore_for_node_does_by_rest_what_needs_no_stream() {
+    let tests = repository().join("tests");
+    installed(&tests.join("node_modules/@google-cloud/firestore"));
+    let server = Server::start(&[]);
+    run(&server, Command::new("node").arg("--test").arg(tests.join("conform/firestore-rest.js")).current_dir(&tests));
+}
+
+#[test]
+fn firebase_lite_does_all_it_can() {
+    let tests = repository().join("tests");
+    installed(&tests.join("conform/web/node_modules/firebase"));
+    let server = Server::start(&[]);
+    run(&server, Command::new("node").arg("--test").arg(tests.join("conform/web/lite.js")).current_dir(&tests));
+}
