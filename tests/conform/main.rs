@@ -56,3 +56,11 @@ fn firebase_lite_does_all_it_can() {
     let server = Server::start(&[]);
     run(&server, Command::new("node").arg("--test").arg(tests.join("conform/web/lite.js")).current_dir(&tests));
 }
+
+#[test]
+fn the_native_api_grpc_and_rest_find_the_same() {
+    let tests = repository().join("tests");
+    installed(&tests.join("node_modules/@google-cloud/firestore"));
+    let server = Server::start(&[]);
+    run(&server, Command::new("node").arg("--test").arg(tests.join("conform/queries.js")).current_dir(&tests));
+}
