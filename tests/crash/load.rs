@@ -1,4 +1,4 @@
-//! Ten kills under load: writers that repeat what was not answered, listeners that resume, and what must hold at the end.
+//! Kills under load: writers that repeat what was not answered, listeners that resume, and what must hold at the end.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -180,7 +180,13 @@ fn docs(server: &Server, collection: &str) -> Vec<Value> {
 #[test]
 fn what_was_acknowledged_survives_every_kill() {
     let kills = std::env::var("TEST_KILLS").map_or(KILLS, |text| text.parse().unwrap());
-    let mut server = Launch::dev().start();
+    survive(Launch::dev(), kills, |_| {});
+}
+
+/// Kills a server as often, and calls `before` while it still runs. What was acknowledged must be there each time, no version
+/// be undercut, no commit torn or repeated, and no listener miss anything.
+pub(crate) fn survive(launch: Launch, kills: u64, mut before: impl FnMut(&Server)) {
+    let mut server = launch.start();
     let world = World {
         address: server.address(),
         life: Mutex::new(1),
@@ -209,6 +215,7 @@ fn what_was_acknowledged_survives_every_kill() {
             world.await_total(kill * COMMITS);
             let acknowledged: Vec<u64> = world.acknowledged.iter().map(|n| n.load(Ordering::SeqCst)).collect();
             let version = world.version.load(Ordering::SeqCst);
+            before(&server);
             server.restart();
             let now = number(&server.get("/db").send().expect_status(200).json()["version"]);
             assert!(now >= version, "after kill {kill} the version went back from {version} to {now}");

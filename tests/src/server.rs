@@ -22,6 +22,7 @@ pub struct Launch {
     command: String,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    under: Vec<String>,
     folder: Folder,
 }
 
@@ -44,7 +45,7 @@ impl Launch {
     }
 
     fn command(command: &str) -> Self {
-        Self { command: command.into(), args: Vec::new(), env: Vec::new(), folder: Folder::Fresh }
+        Self { command: command.into(), args: Vec::new(), env: Vec::new(), under: Vec::new(), folder: Folder::Fresh }
     }
 
     /// Adds arguments.
@@ -58,6 +59,14 @@ impl Launch {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Starts it through another program, which is given these arguments, then the path of `hearth` and all of its own. It
+    /// must end in `exec`: signals are meant for the server.
+    #[must_use]
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(|part| (*part).to_owned()).collect();
         self
     }
 
@@ -131,7 +140,14 @@ impl Launch {
     }
 
     fn to_command(&self, listen: SocketAddr, data: Option<&Path>) -> Command {
-        let mut command = bare();
+        let mut command = match self.under.split_first() {
+            Some((program, args)) => {
+                let mut command = bare(program.as_ref());
+                command.args(args).arg(hearth_path());
+                command
+            }
+            None => bare(hearth_path()),
+        };
         command.arg(&self.command);
         // A test that names its own address means it.
         if !self.args.iter().any(|arg| arg == "--listen") {
@@ -271,9 +287,27 @@ impl Server {
     /// Starts it again on the same port and folder with the same arguments; kills it first where it still runs.
     #[track_caller]
     pub fn restart(&mut self) {
+        self.try_restart().unwrap_or_else(|finished| panic!("the server does not serve again: {finished:#?}"));
+    }
+
+    /// The same where it may refuse to.
+    ///
+    /// # Errors
+    /// What it left behind, when it ends without serving.
+    #[track_caller]
+    pub fn try_restart(&mut self) -> Result<(), Box<Finished>> {
         self.kill9();
         self.process = Process::spawn(self.launch.to_command(self.address, self.data.as_deref()));
-        self.address = listening(&self.process);
+        match self.process.wait_line(PATIENCE, listening_line) {
+            Some(address) => {
+                self.address = address;
+                Ok(())
+            }
+            None => match self.process.wait_end(PATIENCE) {
+                Some(finished) => Err(Box::new(finished)),
+                None => panic!("it neither serves nor ends: {:#?}", self.process.output()),
+            },
+        }
     }
 }
 
@@ -283,7 +317,7 @@ impl Server {
 /// When it does not end within two minutes.
 #[track_caller]
 pub fn hearth(args: &[&str]) -> Finished {
-    let mut command = bare();
+    let mut command = bare(hearth_path());
     command.args(args);
     let process = Process::spawn(command);
     let patience = Duration::from_secs(120);
@@ -316,23 +350,15 @@ fn build() -> PathBuf {
     profile.join("hearth")
 }
 
-/// The program without arguments, in an environment that holds no settings of it.
-fn bare() -> Command {
-    let mut command = Command::new(hearth_path());
+/// A program without arguments, in an environment that holds no settings of Hearth.
+fn bare(program: &Path) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HEARTH_")) {
         command.env_remove(name);
     }
     // A `hearth.toml` of whoever runs the tests is not meant either.
     command.current_dir(env::temp_dir()).env("NO_COLOR", "1");
     command
-}
-
-#[track_caller]
-fn listening(process: &Process) -> SocketAddr {
-    process.wait_line(PATIENCE, listening_line).unwrap_or_else(|| {
-        let (stdout, stderr) = process.output();
-        panic!("the server does not say where it listens\n--- stdout\n{stdout}--- stderr\n{stderr}")
-    })
 }
 
 /// Reads the one line that a server promises to print, on standard output, once it serves.

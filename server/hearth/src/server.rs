@@ -380,12 +380,16 @@ async fn open_databases(engine: Engine) {
     let mut opening = tokio::task::spawn_blocking(move || opening.open_all());
     loop {
         tokio::select! {
-            _ = &mut opening => return,
+            _ = &mut opening => break,
             () = tokio::time::sleep(OPENING_SAID_EVERY) => {}
         }
         for (name, progress) in engine.opening() {
             tracing::info!(%name, percent = progress.percent(), "rebuilding from its snapshot and log");
         }
+    }
+    // A snapshot that was lost or found damaged is written again at once; what was opened hangs on one thing less.
+    if let Err(error) = tokio::task::spawn_blocking(move || engine.maintain()).await {
+        tracing::error!(%error, "maintenance ended early");
     }
 }
 
