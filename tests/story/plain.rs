@@ -270,7 +270,7 @@ fn other_methods_and_addresses_are_refused_by_name() {
         ("DELETE", "/db/c", "GET, HEAD, POST, OPTIONS"),
         ("PUT", "/db/c", "GET, HEAD, POST, OPTIONS"),
         ("POST", "/db/c/a", "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"),
-        ("DELETE", "/db", "GET, HEAD, POST, OPTIONS"),
+        ("PUT", "/db", "GET, HEAD, POST, DELETE, OPTIONS"),
         ("GET", "/tickets", "POST, OPTIONS"),
         ("POST", "/db/~/c", "GET, HEAD, OPTIONS"),
         ("BREW", "/db/c/a", "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"),

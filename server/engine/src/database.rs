@@ -9,11 +9,12 @@ use hearth_auth::Caller;
 use hearth_core::change::{Change, Commit};
 use hearth_core::query::{Query, Source};
 use hearth_core::{DatabaseName, DocPath, Document, Id, Version, keys};
-use hearth_store::{Blob, CommitLog, Direction, Store};
+use hearth_store::{Blob, CommitLog, Direction, LogCopy, LogPart, Store};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use crate::applier::Applier;
 use crate::authorize::{Access, Act, Authorized, Denied};
+use crate::backup::{BackupAccess, BackupError, BackupPoint, SnapshotFile};
 use crate::clock::Clock;
 use crate::feed::{Feed, Jobs};
 use crate::history;
@@ -38,6 +39,8 @@ use crate::writer::{self, Ask, Reply, Shared, Writer};
 
 /// How long a caller whose commit found the queue full is asked to wait.
 const RETRY_AFTER_MS: u64 = 100;
+/// How long a backup waits for an entry of its moment; then it goes as far as there are commits.
+const TICK_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A handle of an open database. Cheap to clone; the database stays open as long as one is held.
 #[derive(Clone)]
@@ -297,6 +300,11 @@ impl Database {
         self.inner.access.authorize(caller, Act::Administer, Wipe)
     }
 
+    /// Asks whether a caller may copy everything.
+    pub fn authorize_backup(&self, caller: &Caller) -> Result<Authorized<BackupAccess>, Denied> {
+        self.inner.access.authorize(caller, Act::Administer, BackupAccess)
+    }
+
     // ---- reading
 
     /// One document.
@@ -494,6 +502,47 @@ impl Database {
         let committed = self.write(|reply| Ask::Wipe { epoch, reply }).await?;
         self.keep();
         Ok(committed.version)
+    }
+
+    // ---- backups
+
+    /// Up to where everything can be copied, and what there is to copy. It stays what it is while commits go on.
+    pub async fn backup_point(&self, _access: &Authorized<BackupAccess>) -> Result<BackupPoint, BackupError> {
+        let shared = &self.inner.shared;
+        let archive = self.inner.keeper.archive().ok_or(BackupError::InMemory)?;
+        // An entry of this very moment: whatever is committed later bears a higher version, so that the copy holds all that
+        // there was up to now. A log that takes nothing more is copied as far as it goes.
+        let now = Version::from_micros(shared.time.micros());
+        if self.read_only().is_none() && self.visible() < now {
+            self.ask(Ask::Tick { at_least: now });
+            let reached = shared.visible.above(Version::from_micros(now.micros() - 1));
+            let _ = tokio::time::timeout(TICK_TIME_MAX, reached).await;
+        }
+        let version = self.visible();
+        let snapshots = tokio::task::spawn_blocking(move || archive.whole().map(|whole| (archive.database, whole)));
+        let (id, mut snapshots) = snapshots.await.map_err(|_| BackupError::Closed)??;
+        snapshots.retain(|(at, _)| *at <= version);
+        Ok(BackupPoint { id, version, snapshots })
+    }
+
+    /// A snapshot that [`Database::backup_point`] has told of, as a file that stays readable even when it is removed. Blocks.
+    pub fn backup_snapshot(
+        &self,
+        _access: &Authorized<BackupAccess>,
+        version: Version,
+    ) -> Result<SnapshotFile, BackupError> {
+        let archive = self.inner.keeper.archive().ok_or(BackupError::InMemory)?;
+        SnapshotFile::open(&archive.snapshots.path(version), version)
+    }
+
+    /// A part of the log up to a version that [`Database::backup_point`] has told of. Blocks.
+    pub fn backup_log(&self, _access: &Authorized<BackupAccess>, part: LogPart) -> Result<LogCopy, BackupError> {
+        let archive = self.inner.keeper.archive().ok_or(BackupError::InMemory)?;
+        let visible = self.visible();
+        if part.upto > visible || part.after > part.upto || part.segment == 0 {
+            return Err(BackupError::NoSuchPart { part, visible });
+        }
+        Ok(LogCopy::open(&archive.log, archive.database, part)?)
     }
 
     // ---- the change feed

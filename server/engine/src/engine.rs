@@ -85,8 +85,31 @@ pub enum DatabaseError {
     Closed,
     #[error("the database is being rebuilt from its snapshot and log, {percent} % are done; try again in a while")]
     Opening { percent: u8 },
+    #[error(
+        "the newest commit of this database is {ahead_seconds} s ahead of this machine's clock (version {newest}); \
+         nothing was changed and all data is safe: if the clock is wrong, set it and start again; if it is right, \
+         start with --accept-clock, and new commits follow right behind that time until the clock has reached it"
+    )]
+    ClockBehind { newest: Version, ahead_seconds: u64 },
     #[error("the database cannot be served: {cause}")]
     Damaged { cause: Arc<str> },
+}
+
+impl From<OpenError> for DatabaseError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::ClockBehind { newest, ahead_seconds } => Self::ClockBehind { newest, ahead_seconds },
+            OpenError::State(_) | OpenError::Rebuild(_) | OpenError::Thread(_) => {
+                Self::Damaged { cause: error.to_string().into() }
+            }
+        }
+    }
+}
+
+impl From<HomeError> for DatabaseError {
+    fn from(error: HomeError) -> Self {
+        Self::Damaged { cause: error.to_string().into() }
+    }
 }
 
 /// All databases of a process. Cheap to clone.
@@ -241,10 +264,7 @@ impl Engine {
         self.make_room(name)?;
         let opened = self.open(name, slot.progress.clone());
         slot.progress.end();
-        let database = opened.map_err(|cause| {
-            tracing::error!(%name, %cause, "a database could not be opened");
-            DatabaseError::Damaged { cause: cause.into() }
-        })?;
+        let database = opened.inspect_err(|error| tracing::error!(%name, %error, "a database could not be opened"))?;
         state.database = Some(database.clone());
         Ok(database)
     }
@@ -297,7 +317,7 @@ impl Engine {
         if open < limit { Ok(()) } else { Err(DatabaseError::TooMany { limit }) }
     }
 
-    fn open(&self, name: &DatabaseName, progress: Arc<Progress>) -> Result<Database, String> {
+    fn open(&self, name: &DatabaseName, progress: Arc<Progress>) -> Result<Database, DatabaseError> {
         let opened = match &self.inner.backing {
             Backing::Memory => {
                 let mut remembered = self.remembered();
@@ -305,10 +325,10 @@ impl Engine {
                 let (number, epoch) = *remembered.in_memory.entry(name.clone()).or_insert(fresh);
                 Opened { name: name.clone(), number, epoch, log: Box::new(NoLog::new()), archive: None, progress }
             }
-            Backing::Disk(home) => self.open_on_disk(home, name, progress).map_err(|error| error.to_string())?,
+            Backing::Disk(home) => self.open_on_disk(home, name, progress)?,
         };
         let (number, epoch) = (opened.number, opened.epoch);
-        let database = Database::open(opened, &self.inner.common).map_err(|error: OpenError| error.to_string())?;
+        let database = Database::open(opened, &self.inner.common)?;
         // The log says when a wipe has begun a new epoch; the catalog follows.
         if let Backing::Disk(home) = &self.inner.backing
             && database.epoch() != epoch
@@ -342,7 +362,7 @@ impl Engine {
             tracing::warn!(%name, bytes, "cut a torn group off the end of the log; it was never acknowledged");
         }
         let (number, epoch, database) = (record.number, record.epoch, record.id);
-        let archive = Some(Archive::new(snapshots, database));
+        let archive = Some(Archive::new(snapshots, home.log_dir(number)?, database));
         Ok(Opened { name: name.clone(), number, epoch, log: Box::new(log), archive, progress })
     }
 
@@ -353,11 +373,17 @@ impl Engine {
     }
 
     /// Opens the databases that are there, as many as may be open: so that what has to be rebuilt is under way before it is
-    /// asked for. Blocks.
-    pub fn open_all(&self) {
-        for name in self.database_names().into_iter().take(self.inner.common.limits.databases_open_max) {
-            // Whoever asks for it is told the same, and it is in the log already.
-            let _ = self.database(&name);
+    /// asked for. Answers those that could not be opened, and why; whoever asks for one is told the same. Blocks.
+    pub fn open_all(&self) -> Vec<(DatabaseName, DatabaseError)> {
+        let names = self.database_names().into_iter().take(self.inner.common.limits.databases_open_max);
+        names.filter_map(|name| self.database(&name).err().map(|error| (name, error))).collect()
+    }
+
+    /// Bytes that may still be written on the disk of the data directory; none in memory, and where the system does not tell.
+    pub fn disk_free_bytes(&self) -> Option<u64> {
+        match &self.inner.backing {
+            Backing::Disk(home) => home.free_bytes(),
+            Backing::Memory => None,
         }
     }
 
@@ -463,10 +489,21 @@ impl Engine {
         }
     }
 
-    /// Why databases take no writes any more, by name.
+    /// Why databases take no writes any more, by name. Waits for none that is being opened or closed.
     pub fn read_only(&self) -> Vec<(DatabaseName, Arc<str>)> {
-        let open = self.open_databases();
-        open.iter().filter_map(|database| Some((database.name().clone(), database.read_only()?))).collect()
+        let slots: Vec<Arc<Slot>> = self.slots().values().cloned().collect();
+        let open = slots.iter().filter_map(|slot| slot.state.try_lock().ok()?.database.clone());
+        open.filter_map(|database| Some((database.name().clone(), database.read_only()?))).collect()
+    }
+
+    /// Holds the place of a database as its opening does, for as long as `work` takes.
+    #[cfg(test)]
+    pub(crate) fn while_opening(&self, name: &DatabaseName, work: impl FnOnce()) {
+        let slot = self.slots().entry(name.clone()).or_default().clone();
+        let _opening = slot.state.lock().unwrap();
+        slot.progress.begin(1_000);
+        work();
+        slot.progress.end();
     }
 
     /// Stops: listeners are told, what was asked is answered, everything is applied and noted as clean. Blocks.

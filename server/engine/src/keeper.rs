@@ -2,6 +2,7 @@
 //! snapshots when the log has grown, and says which part of the log is needed no more.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -28,10 +29,12 @@ pub(crate) struct Keeper {
     stop: Arc<AtomicBool>,
 }
 
-/// Where snapshots go.
+/// What a database has on disk beside the state.
 pub(crate) struct Archive {
     pub(crate) snapshots: Snapshots,
-    database: DatabaseId,
+    /// Where its log is.
+    pub(crate) log: PathBuf,
+    pub(crate) database: DatabaseId,
     /// Which snapshots were read and found whole, or not, in the life of this process.
     // Held to look one up or to note one; never while one is read.
     verified: Mutex<HashMap<Version, bool>>,
@@ -60,6 +63,11 @@ impl Keeper {
             Ok(handle) => *round = Some(handle),
             Err(error) => tracing::warn!(%error, "no thread for snapshots; they are tried again later"),
         }
+    }
+
+    /// What is on disk; none where nothing is.
+    pub(crate) fn archive(&self) -> Option<Arc<Archive>> {
+        self.archive.clone()
     }
 
     /// Waits until the round that is going on is over.
@@ -180,8 +188,8 @@ fn prune(shared: &Shared, archive: &Archive) -> Result<Version, SnapshotFailure>
 }
 
 impl Archive {
-    pub(crate) fn new(snapshots: Snapshots, database: DatabaseId) -> Self {
-        Self { snapshots, database, verified: Mutex::default() }
+    pub(crate) fn new(snapshots: Snapshots, log: PathBuf, database: DatabaseId) -> Self {
+        Self { snapshots, log, database, verified: Mutex::default() }
     }
 
     fn note(&self, version: Version, is_whole: bool) {
@@ -202,7 +210,7 @@ impl Archive {
     }
 
     /// The snapshots that are whole, with the sizes of their files, oldest first.
-    fn whole(&self) -> Result<Vec<(Version, u64)>, SnapshotFailure> {
+    pub(crate) fn whole(&self) -> Result<Vec<(Version, u64)>, SnapshotFailure> {
         Ok(self.sized()?.into_iter().filter(|(version, _)| self.is_whole(*version)).collect())
     }
 

@@ -5,6 +5,7 @@
 mod admin;
 mod applier;
 pub mod authorize;
+pub mod backup;
 pub mod check;
 pub mod clock;
 pub mod database;
@@ -27,6 +28,7 @@ pub mod read;
 mod rebuild;
 mod recent;
 pub mod request;
+pub mod restore;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -37,10 +39,12 @@ mod visible;
 mod writer;
 
 pub use authorize::{Access, Authorized, Denied, SignedIn};
+pub use backup::{BackupAccess, BackupError, BackupPoint, SnapshotFile};
 pub use check::{CheckOptions, CheckReport, DatabaseChecked, Finding, check};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use database::{Database, FeedAccess, FeedPage, GetAnswer, OpenError, Wipe};
 pub use engine::{Backing, DatabaseError, Engine, Options, Projects, StartError, Started};
+pub use hearth_store::{CopyError, LogCopy, LogPart};
 pub use limits::Limits;
 pub use listen::Opening;
 pub use metrics::{Format, Metrics};
@@ -48,6 +52,7 @@ pub use outbox::{Delivery, Outbox, SharedEvent, TargetId};
 pub use read::{Answer, ReadError};
 pub use rebuild::{ProgressNow, RebuildError};
 pub use request::{CommitError, CommitRequest, Committed, QueryRead};
+pub use restore::{RestoreError, Restored, Restoring, restore};
 pub use snapshot::SnapshotFailure;
 pub use token::{Token, TokenError};
 pub use view::StateError;

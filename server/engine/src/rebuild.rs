@@ -63,7 +63,7 @@ impl Progress {
         self.begin(0);
     }
 
-    fn begin(&self, bytes_total: u64) {
+    pub(crate) fn begin(&self, bytes_total: u64) {
         self.bytes_done.store(0, Ordering::Relaxed);
         self.documents.store(0, Ordering::Relaxed);
         self.bytes_total.store(bytes_total, Ordering::Relaxed);
@@ -92,7 +92,7 @@ pub enum RebuildError {
     #[error(
         "the state has to be rebuilt, the log begins only behind version {begins}, and no snapshot can be used: {found}; \
          nothing was changed and all that was written after version {begins} is safe in the log: \
-         bring back a whole snapshot, or restore this database from a backup"
+         bring back a whole snapshot, or restore a backup into another directory with `hearth restore BACKUP --data DIR`"
     )]
     NoSnapshot { begins: Version, found: String },
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! LOCK            held by the one process that uses the directory
 //! CREATED         says that the directory is ours; written last when it is made
+//! RESTORING       a backup is being brought back into it: not all of it is there yet
 //! catalog         the databases, and the default project
 //! RUNNING         the machine's boot at which it was last opened
 //! CLEAN           the last stop was clean, and how far each log reached; gone while the directory is open
@@ -41,10 +42,13 @@ const STATE: &str = "state";
 const DATABASES: &str = "db";
 const LOG: &str = "log";
 const SNAPSHOTS: &str = "snapshots";
+const RESTORING: &str = "RESTORING";
+const LOST_AND_FOUND: &str = "lost+found";
 
 const HOME_KIND: Kind = Kind { name: "home", format: 1 };
 const CATALOG_KIND: Kind = Kind { name: "catalog", format: 1 };
 const RUNNING_KIND: Kind = Kind { name: "running", format: 1 };
+const RESTORING_KIND: Kind = Kind { name: "restoring", format: 1 };
 const CLEAN_KIND: Kind = Kind { name: "clean", format: 1 };
 const DATABASE_KIND: Kind = Kind { name: "database", format: 1 };
 
@@ -119,6 +123,27 @@ pub enum HomeError {
         /// Something in it.
         found: String,
     },
+    /// A restore into it has not come to its end.
+    #[error(
+        "a restore into {} did not come to its end, so not everything is there; nothing was changed and nothing is served: \
+         the backup is as it was, so remove what is in the directory and restore again with \
+         `hearth restore BACKUP --data {}`", path.display(), path.display()
+    )]
+    HalfRestored {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A backup would be brought back to where there is something.
+    #[error(
+        "{} holds {found:?}, and a backup is restored into a new or an empty directory only; nothing was changed: \
+         name another directory with --data, or move what is there away", path.display()
+    )]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+        /// Something in it.
+        found: String,
+    },
     /// There is no data directory.
     #[error("there is no data directory at {}; nothing was changed: name the one that is meant", path.display())]
     Nothing {
@@ -128,7 +153,8 @@ pub enum HomeError {
     /// A marker says that it was made, and it is not there.
     #[error(
         "{} is missing, though {} says that it was made; nothing was changed and nothing is served: \
-         bring it back, or restore the data directory from a backup",
+         bring it back (is its disk mounted?), or restore a backup into another directory with \
+         `hearth restore BACKUP --data DIR`",
         path.display(), marker.display()
     )]
     Gone {
@@ -140,7 +166,7 @@ pub enum HomeError {
     /// A small file is not as it was written.
     #[error(
         "{} is damaged; nothing was changed and nothing is served: \
-         bring it back, or restore the data directory from a backup",
+         bring it back, or restore a backup into another directory with `hearth restore BACKUP --data DIR`",
         path.display()
     )]
     Damaged {
@@ -220,14 +246,45 @@ impl Home {
         durable::create_folder(folder).map_err(io_error("create", folder))?;
         let lock = lock(folder)?;
         if look(folder)? == Looks::New {
-            // The marker last: until it is there, the directory counts as empty.
-            note_write(&folder.join(CATALOG), CATALOG_KIND, &Catalog::default().lines())?;
-            let id = vec!["id".to_string(), DatabaseId(options.id_if_new).to_string()];
-            note_write(&folder.join(CREATED), HOME_KIND, &[id])?;
+            make(folder, options.id_if_new)?;
         }
         let home = Self::read(folder, lock, options.boot_id.as_deref())?;
         enter(folder, home.state, options.boot_id.as_deref())?;
         Ok(home)
+    }
+
+    /// Makes a data directory to restore a backup into. Until [`Home::end_restore`] nobody opens it. There may be a folder,
+    /// with nothing in it.
+    pub fn begin_restore(folder: &Path, options: HomeOptions) -> Result<Self, HomeError> {
+        if look(folder)? == Looks::Ours {
+            return Err(HomeError::NotEmpty { path: folder.into(), found: CREATED.into() });
+        }
+        durable::create_folder(folder).map_err(io_error("create", folder))?;
+        let lock = lock(folder)?;
+        note_write(&folder.join(RESTORING), RESTORING_KIND, &[])?;
+        make(folder, options.id_if_new)?;
+        let home = Self::read(folder, lock, options.boot_id.as_deref())?;
+        enter(folder, home.state, options.boot_id.as_deref())?;
+        Ok(home)
+    }
+
+    /// Everything is there: from now on it is a data directory like any other. Durable on return.
+    pub fn end_restore(self) -> Result<(), HomeError> {
+        let path = self.folder.join(RESTORING);
+        durable::remove(&path).map_err(io_error("remove", &path))
+    }
+
+    /// Takes everything away again that a restore has made: its folder is empty, as it was.
+    pub fn undo_restore(self) -> Result<(), HomeError> {
+        let last = [RESTORING, LOCK];
+        let all = names(&self.folder)?;
+        let order = all.iter().map(String::as_str).filter(|name| !last.contains(name) && *name != LOST_AND_FOUND);
+        for name in order.chain(last) {
+            let path = self.folder.join(name);
+            let removed = if path.is_dir() { durable::remove_folder(&path) } else { durable::remove(&path) };
+            removed.map_err(io_error("remove", &path))?;
+        }
+        Ok(())
     }
 
     /// Takes the data directory at `folder` to look at it, and changes nothing. What [`Home::state_found`] would tell of is
@@ -264,6 +321,16 @@ impl Home {
     /// Where it is.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Bytes that may still be written on its disk; none where the system does not tell.
+    pub fn free_bytes(&self) -> Option<u64> {
+        durable::free_bytes(&self.folder)
+    }
+
+    /// Refuses a directory of which a database is missing, though the catalog says that it was made.
+    pub fn expect_all(&self) -> Result<(), HomeError> {
+        self.databases().iter().try_for_each(|record| self.log_dir(record.number).map(drop))
     }
 
     /// Names the directory for good.
@@ -305,15 +372,29 @@ impl Home {
         id: DatabaseId,
         epoch: u64,
     ) -> Result<DatabaseRecord, HomeError> {
+        self.create_database_behind(project, database, id, epoch, Version::ZERO, |_| Ok(()))
+    }
+
+    /// The same for a database whose log begins behind `after`; `fill` writes the snapshot that holds what comes before.
+    pub fn create_database_behind<E: From<HomeError>>(
+        &self,
+        project: &str,
+        database: &str,
+        id: DatabaseId,
+        epoch: u64,
+        after: Version,
+        fill: impl FnOnce(&Snapshots) -> Result<(), E>,
+    ) -> Result<DatabaseRecord, E> {
         let mut catalog = self.catalog();
         if catalog.find_named(project, database).is_some() {
-            return Err(HomeError::Exists { project: project.into(), database: database.into() });
+            return Err(HomeError::Exists { project: project.into(), database: database.into() }.into());
         }
         let number = self.number_next(&catalog)?;
         let (project, database) = (project.into(), database.into());
         let record = DatabaseRecord { number, project, database, id, epoch };
         let folder = self.database_dir(number);
-        FileLog::create(&folder.join(LOG), id)?;
+        FileLog::create_behind(&folder.join(LOG), id, after).map_err(HomeError::from)?;
+        fill(&Snapshots::new(folder.join(SNAPSHOTS), id))?;
         note_write(&folder.join(CREATED), DATABASE_KIND, &[vec!["id".into(), id.to_string()]])?;
         let mut changed = catalog.clone();
         changed.databases.push(record.clone());
@@ -475,6 +556,12 @@ impl HomeView {
     }
 }
 
+/// Makes a data directory without databases. The marker last: until it is there, the directory counts as empty.
+fn make(folder: &Path, id: [u8; 16]) -> Result<(), HomeError> {
+    note_write(&folder.join(CATALOG), CATALOG_KIND, &Catalog::default().lines())?;
+    note_write(&folder.join(CREATED), HOME_KIND, &[vec!["id".to_string(), DatabaseId(id).to_string()]])
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Looks {
     /// Nothing, or what a crash has left of making it.
@@ -485,13 +572,16 @@ enum Looks {
 /// What a folder looks like, refusing one that is somebody else's.
 fn look(folder: &Path) -> Result<Looks, HomeError> {
     let names = names(folder)?;
+    if names.iter().any(|name| name == RESTORING) {
+        return Err(HomeError::HalfRestored { path: folder.into() });
+    }
     if names.iter().any(|name| name == CREATED) {
         return Ok(Looks::Ours);
     }
     let foreign = |name: &String| match name.as_str() {
         LOCK => false,
         // The root of a fresh file system has one.
-        "lost+found" => false,
+        LOST_AND_FOUND => false,
         // A catalog without databases is what we write first.
         CATALOG => !matches!(note::read(&folder.join(CATALOG), CATALOG_KIND), Ok(Some(lines)) if lines.is_empty()),
         name => name.strip_suffix(durable::NEW).is_none_or(|name| name != CATALOG && name != CREATED),

@@ -18,8 +18,8 @@ mod note;
 
 pub use crate::home::{DatabaseRecord, Home, HomeError, HomeOptions, HomeView, StateFound};
 pub use crate::log::{
-    AppendError, Check, CommitLog, Damage, DatabaseId, Entry, Fault, FileLog, GROUP_BYTES_MAX, LogError, LogIoError,
-    LogOptions, NoLog, Recovered, ReplayError,
+    AppendError, Check, CommitLog, CopyError, Damage, DatabaseId, Entry, Fault, FileLog, GROUP_BYTES_MAX, LogCopy,
+    LogError, LogIoError, LogOptions, LogPart, NoLog, Recovered, ReplayError,
 };
 pub use crate::memory::Memory;
 pub use crate::sled::{SetAside, Sled, SledError, SledOpened, SledOptions};

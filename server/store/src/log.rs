@@ -3,6 +3,7 @@
 //! It keeps entries in groups and hands them back. What an entry says it does not know: kinds and bodies are the
 //! engine's. [`FileLog`] keeps them in a folder, [`NoLog`] nowhere.
 
+mod copy;
 mod disk;
 mod file;
 mod frame;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use hearth_core::Version;
 
+pub use self::copy::{CopyError, LogCopy, LogPart};
 pub use self::file::{Check, FileLog, LogOptions, Recovered};
 
 /// Most bytes that one group takes in the log: bodies and [`Entry::EXTRA_BYTES`] for each.
@@ -210,7 +212,7 @@ pub struct LogIoError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the commit log is damaged: {}{}: {fault}; {}; nothing was changed: \
-     keep a copy of the folder, then bring back the file or restore this database from a backup",
+     keep a copy of the folder, then bring back the file, or restore a backup into another directory with `hearth restore BACKUP --data DIR`",
     path.display(), place(*offset), safe(*intact)
 )]
 pub struct Damage {

@@ -187,7 +187,7 @@ fn a_catalog_that_is_gone_damaged_or_newer_is_refused() {
         folder.path(),
         expect![[r#"
             HOME/catalog is damaged;
-            nothing was changed and nothing is served: bring it back, or restore the data directory from a backup
+            nothing was changed and nothing is served: bring it back, or restore a backup into another directory with `hearth restore BACKUP --data DIR`
         "#]],
     );
     fs::write(&path, whole.replace("hearth catalog 1", "hearth catalog 2")).unwrap();
@@ -203,7 +203,7 @@ fn a_catalog_that_is_gone_damaged_or_newer_is_refused() {
         folder.path(),
         expect![[r#"
             HOME/catalog is missing, though HOME/CREATED says that it was made;
-            nothing was changed and nothing is served: bring it back, or restore the data directory from a backup
+            nothing was changed and nothing is served: bring it back (is its disk mounted?), or restore a backup into another directory with `hearth restore BACKUP --data DIR`
         "#]],
     );
 }
@@ -236,17 +236,17 @@ fn a_database_whose_log_is_gone_or_anothers_is_refused() {
     fs::remove_file(at("db/1/log/0000000001.seg")).unwrap();
     check(expect![[r#"
         HOME/db/1/log is missing, though HOME/db/1/CREATED says that it was made;
-        nothing was changed and nothing is served: bring it back, or restore the data directory from a backup
+        nothing was changed and nothing is served: bring it back (is its disk mounted?), or restore a backup into another directory with `hearth restore BACKUP --data DIR`
     "#]]);
     fs::remove_dir(at("db/1/log")).unwrap();
     check(expect![[r#"
         HOME/db/1/log is missing, though HOME/db/1/CREATED says that it was made;
-        nothing was changed and nothing is served: bring it back, or restore the data directory from a backup
+        nothing was changed and nothing is served: bring it back (is its disk mounted?), or restore a backup into another directory with `hearth restore BACKUP --data DIR`
     "#]]);
     fs::remove_dir_all(at("db/1")).unwrap();
     check(expect![[r#"
         HOME/db/1/CREATED is missing, though HOME/catalog says that it was made;
-        nothing was changed and nothing is served: bring it back, or restore the data directory from a backup
+        nothing was changed and nothing is served: bring it back (is its disk mounted?), or restore a backup into another directory with `hearth restore BACKUP --data DIR`
     "#]]);
     fs::rename(at("db/2"), at("db/1")).unwrap();
     check(expect![[r#"

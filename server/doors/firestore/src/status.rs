@@ -161,7 +161,10 @@ impl From<DatabaseError> for Refusal {
         match error {
             DatabaseError::UnknownProject { .. } => Self::new(Code::NotFound, text),
             DatabaseError::TooMany { .. } => Self::new(Code::ResourceExhausted, text),
-            DatabaseError::Opening { .. } | DatabaseError::Closed => Self::new(Code::Unavailable, text),
+            // Nothing was done, and it will be when the clock has come so far, or somebody has seen to it.
+            DatabaseError::Opening { .. } | DatabaseError::Closed | DatabaseError::ClockBehind { .. } => {
+                Self::new(Code::Unavailable, text)
+            }
             DatabaseError::Damaged { .. } => Self::new(Code::DataLoss, text),
         }
     }

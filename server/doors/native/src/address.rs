@@ -27,12 +27,28 @@ pub enum Address {
     File(String),
     /// `/db…`: data.
     Data(Scope, Place),
-    /// `/db…/~query`: data to be queried by a body. Only of a `POST`; otherwise `~query` is an id like any other.
+    /// `/db…/~query`: data to be queried by a body, all of them where nothing stands before it. Only of a `POST`; otherwise
+    /// `~query` is an id like any other.
     Query(Scope, Place),
     /// `/feed`
     Feed(Scope),
     /// `/links`, or `/links/ID`
     Links(Scope, Option<String>),
+    /// `/backup`: which databases there are to back up.
+    Backups,
+    /// `/p/PROJECT/backup…`: what a backup copies of a database.
+    Backup(Scope, Part),
+}
+
+/// What a backup asks of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Up to where it can be copied.
+    Point,
+    /// A snapshot.
+    Snapshot,
+    /// A part of the log.
+    Log,
 }
 
 /// Which database, as far as the URL says.
@@ -73,6 +89,7 @@ impl Address {
             "/health" => return Ok(Some(Self::Health)),
             "/metrics" => return Ok(Some(Self::Metrics)),
             "/tickets" => return Ok(Some(Self::Tickets)),
+            "/backup" => return Ok(Some(Self::Backups)),
             "/demo" | "/demo/" => return Ok(Some(Self::File("demo/index.html".into()))),
             _ => {}
         }
@@ -92,7 +109,7 @@ impl Address {
         };
         let scope = Scope { project, database };
         Ok(match (door, rest) {
-            ("db", [rest @ .., QUERY]) if is_post && !rest.is_empty() => match Place::of_segments(rest)? {
+            ("db", [rest @ .., QUERY]) if is_post => match Place::of_segments(rest)? {
                 Place::Document(path) => {
                     return Err(Problem::invalid(format!("a query reads a collection, and {path} is a document")));
                 }
@@ -100,6 +117,9 @@ impl Address {
             },
             ("db", rest) => Some(Self::Data(scope, Place::of_segments(rest)?)),
             ("feed", []) => Some(Self::Feed(scope)),
+            ("backup", []) if scope.project.is_some() => Some(Self::Backup(scope, Part::Point)),
+            ("backup", ["snapshot"]) if scope.project.is_some() => Some(Self::Backup(scope, Part::Snapshot)),
+            ("backup", ["log"]) if scope.project.is_some() => Some(Self::Backup(scope, Part::Log)),
             ("links", []) => Some(Self::Links(scope, None)),
             ("links", [link]) => Some(Self::Links(scope, Some(decode(link)?.into_owned()))),
             _ => None,
@@ -210,6 +230,7 @@ mod tests {
         check("/db/~/messages", expect![[r#"Data(Scope { project: None, database: None }, Group(Id("messages")))"#]]);
         check("/db/a/b/c/~query", expect![[r#"Query(Scope { project: None, database: None }, Collection("a/b/c"))"#]]);
         check("/db/~/c/~query", expect![[r#"Query(Scope { project: None, database: None }, Group(Id("c")))"#]]);
+        check("/db/~query", expect!["Query(Scope { project: None, database: None }, Database)"]);
         check("/db/a/b/~query", expect!["400 a query reads a collection, and a/b is a document"]);
     }
 
@@ -245,6 +266,12 @@ mod tests {
         check("/demo", expect![[r#"File("demo/index.html")"#]]);
         check("/sdk/src/link/sse.js", expect![[r#"File("sdk/src/link/sse.js")"#]]);
         check("/dbx/a", expect!["nothing"]);
+        check("/backup", expect!["Backups"]);
+        check("/backup@eu", expect!["nothing"]);
+        check(
+            "/p/shop/backup@eu/log",
+            expect![[r#"Backup(Scope { project: Some("shop"), database: Some("eu") }, Log)"#]],
+        );
         check("/p", expect!["nothing"]);
         check("", expect!["nothing"]);
     }

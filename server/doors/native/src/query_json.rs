@@ -151,7 +151,8 @@ pub fn parse_body(place: &Place, body: &Json, context: &Context<'_>) -> Result<A
         Place::Collection(path) if group => Source::Group { below: None, id: bare(path)? },
         Place::Collection(path) => Source::Collection(path.clone()),
         Place::Document(path) => Source::Documents(vec![path.clone()]),
-        Place::Database => return Err(Problem::invalid("a query reads a collection")),
+        Place::Database if group => return Err(Problem::invalid("with group, the id of the collections is expected")),
+        Place::Database => Source::Below(None),
     };
     read(body, source, context).map_err(|error| Problem::json("", error))
 }

@@ -2,6 +2,7 @@
 //!
 //! It holds bodies, sockets and waits, and decides nothing that the pure files beside it could.
 
+mod backup;
 mod body;
 mod feed;
 mod files;
@@ -29,7 +30,7 @@ use hearth_core::DatabaseName;
 use hearth_engine::metrics::Answered;
 use hearth_engine::{Access, Database, Denied, Engine, SignedIn, ids};
 use serde_json::{Value as Json, json};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 pub use route::{Route, routes};
 
@@ -111,6 +112,8 @@ pub struct Door {
     tickets: Mutex<Tickets>,
     metrics_open: bool,
     links: Links,
+    /// Files of backups that may be handed out beside those that are.
+    downloads: Arc<Semaphore>,
     /// Streams opened by ticket, to be ended when another opening takes over.
     passes: Mutex<HashMap<Pass, Arc<Notify>>>,
     stopping: watch::Sender<bool>,
@@ -130,6 +133,7 @@ impl Door {
             tickets: Mutex::new(tickets),
             metrics_open,
             links,
+            downloads: Arc::new(Semaphore::new(backup::DOWNLOADS_MAX)),
             passes: Mutex::default(),
             stopping: watch::Sender::new(false),
         })
@@ -390,7 +394,7 @@ async fn understand(door: &Arc<Door>, parts: &mut Parts, body: Body, request_id:
 
     match address {
         Address::Root => files::root(&asking),
-        Address::Health => Ok(files::health(door)),
+        Address::Health => files::health(door, &asking),
         Address::Metrics => files::metrics(door, &asking),
         Address::File(name) => files::file(door, &asking, &name),
         Address::Tickets => ticket(door, &asking, body).await,
@@ -420,6 +424,17 @@ async fn understand(door: &Arc<Door>, parts: &mut Parts, body: Body, request_id:
         Address::Feed(scope) => {
             let database = door.database(door.name(&scope, false)?).await?;
             feed::answer(door, asking, database).await
+        }
+        Address::Backups => backup::list(door, &asking),
+        Address::Backup(scope, part) => {
+            // One that is not there is not made.
+            let name = scope.name(scope.project.as_deref().unwrap_or_default())?;
+            if !door.engine.database_names().contains(&name) {
+                let detail = format!("there is no database {} in project {}", name.database(), name.project());
+                return Err(Problem::new(Code::NotFound, detail));
+            }
+            let database = door.database(name).await?;
+            backup::answer(door, &asking, database, part).await
         }
         Address::Links(scope, id) => {
             let name = door.name(&scope, false)?;

@@ -7,7 +7,7 @@ use hearth_core::decide::WriteError;
 use hearth_core::query::QueryError;
 use hearth_core::write::WriteShapeError;
 use hearth_core::{Document, FieldPathError, PathError};
-use hearth_engine::{CommitError, DatabaseError, Denied, ReadError};
+use hearth_engine::{BackupError, CommitError, CopyError, DatabaseError, Denied, ReadError};
 
 use crate::problem::{Code, Problem};
 
@@ -166,6 +166,8 @@ impl From<DatabaseError> for Problem {
             DatabaseError::Closed | DatabaseError::Opening { .. } => {
                 Self::new(Code::Unavailable, error.to_string()).retry_after_ms(1_000)
             }
+            // Nothing was done, and it will be when the clock has come so far, or somebody has seen to it.
+            DatabaseError::ClockBehind { .. } => Self::new(Code::Unavailable, error.to_string()).retry_after_ms(60_000),
             DatabaseError::Damaged { .. } => Self::new(Code::DataLoss, error.to_string()),
         }
     }
@@ -194,6 +196,22 @@ impl From<ReadError> for Problem {
             }
             ReadError::Closed => Self::new(Code::Unavailable, error.to_string()).retry_after_ms(1_000),
             ReadError::State(_) => Self::new(Code::DataLoss, error.to_string()),
+        }
+    }
+}
+
+impl From<BackupError> for Problem {
+    fn from(error: BackupError) -> Self {
+        let told = error.to_string();
+        match error {
+            BackupError::InMemory => Self::new(Code::FailedPrecondition, told),
+            BackupError::NoSnapshot { .. } => Self::new(Code::NotFound, told),
+            BackupError::NoSuchPart { .. } => Self::invalid(told),
+            BackupError::Log(CopyError::Dropped { .. }) => Self::new(Code::OutOfRange, told),
+            BackupError::Log(CopyError::Foreign { .. }) => Self::new(Code::FailedPrecondition, told),
+            BackupError::Log(CopyError::Log(_)) | BackupError::Snapshots(_) => Self::new(Code::DataLoss, told),
+            BackupError::Log(CopyError::Write(_)) => Self::new(Code::Internal, told),
+            BackupError::Closed => Self::new(Code::Unavailable, told).retry_after_ms(1_000),
         }
     }
 }

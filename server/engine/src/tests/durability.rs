@@ -81,7 +81,7 @@ fn damage(file: &Path, bit: u8) {
 
 fn refusal(engine: &Engine, folder: &Path, want: Expect) {
     let error = match engine.database(&DatabaseName::parse("p", DatabaseName::DEFAULT).unwrap()) {
-        Err(error @ DatabaseError::Damaged { .. }) => error.to_string(),
+        Err(error @ (DatabaseError::Damaged { .. } | DatabaseError::ClockBehind { .. })) => error.to_string(),
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("it was opened"),
     };
@@ -268,7 +268,7 @@ async fn a_snapshot_beyond_the_end_of_the_log_is_damage() {
         expect![[r#"
         the database cannot be served: the commit log is damaged: HOME/db/1/log/0000000001.seg, byte 141: the log ends with version 1700000000000000, but version 1700000000000001 was durable;
         what was written up to version 1700000000000000 is not touched by it;
-        nothing was changed: keep a copy of the folder, then bring back the file or restore this database from a backup
+        nothing was changed: keep a copy of the folder, then bring back the file, or restore a backup into another directory with `hearth restore BACKUP --data DIR`
     "#]],
     );
 }
@@ -561,6 +561,19 @@ async fn commits_do_not_follow_a_clock_that_leaps_ahead() {
 }
 
 #[tokio::test]
+async fn how_far_an_opening_is_can_be_asked_while_it_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = start(folder.path(), &Arc::new(ManualClock::at(NOW)), eager());
+    let name = main_database(&engine).name().clone();
+    engine.while_opening(&name, || {
+        let opening = engine.opening();
+        assert_eq!((opening.len(), &opening[0].0, opening[0].1.percent()), (1, &name, 0));
+        assert_eq!(engine.read_only(), vec![], "it waits for nobody");
+    });
+    assert!(engine.opening().is_empty() && engine.disk_free_bytes().is_some());
+}
+
+#[tokio::test]
 async fn a_clock_far_behind_the_newest_commit_is_to_be_accepted_by_a_person() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::at(NOW));
@@ -575,7 +588,7 @@ async fn a_clock_far_behind_the_newest_commit_is_to_be_accepted_by_a_person() {
         &engine,
         folder.path(),
         expect![[r#"
-        the database cannot be served: the newest commit of this database is 3600 s ahead of this machine's clock (version 1700000000000000);
+        the newest commit of this database is 3600 s ahead of this machine's clock (version 1700000000000000);
         nothing was changed and all data is safe: if the clock is wrong, set it and start again;
         if it is right, start with --accept-clock, and new commits follow right behind that time until the clock has reached it
     "#]],
@@ -814,7 +827,7 @@ async fn a_check_holds_log_snapshots_and_state_against_each_other() {
             it is not used, and what it held stands in the log or another snapshot unless more is said below: start hearth, which writes another
           wrong: the commit log is damaged: HOME/db/1/log/0000000001.seg, byte 1696: a group of commits is damaged, and it is not the last thing that was written;
             what was written up to version 1700000000000011 is not touched by it;
-            nothing was changed: keep a copy of the folder, then bring back the file or restore this database from a backup
+            nothing was changed: keep a copy of the folder, then bring back the file, or restore a backup into another directory with `hearth restore BACKUP --data DIR`
         something is wrong, see above;
             nothing was changed
     "#]]

@@ -99,12 +99,19 @@ pub struct FileLog {
 impl FileLog {
     /// Begins the log of a new database in `folder`, which may be there but must hold no segment. Durable on return.
     pub fn create(folder: &Path, database: DatabaseId) -> Result<(), LogError> {
+        Self::create_behind(folder, database, Version::ZERO)
+    }
+
+    /// The same for a database of which a snapshot holds everything up to `after`: there the log begins.
+    pub(crate) fn create_behind(folder: &Path, database: DatabaseId, after: Version) -> Result<(), LogError> {
         durable::create_folder(folder).map_err(io_error("create", folder))?;
         if !list(folder)?.segments.is_empty() {
             let cause = io::ErrorKind::AlreadyExists.into();
             return Err(io_error("create a log in", folder)(cause).into());
         }
-        let head = Head { database, segment: 1, after: Version::ZERO };
+        // Only the first segment of all begins at zero.
+        let segment = if after == Version::ZERO { 1 } else { 2 };
+        let head = Head { database, segment, after };
         match begin(&RealDisk, folder, head) {
             Ok(_) => Ok(()),
             Err(NotBegun::Undone(cause) | NotBegun::Unsynced(cause)) => {
@@ -436,12 +443,12 @@ impl CommitLog for FileLog {
 }
 
 /// What is in the folder of a log.
-struct Listed {
-    segments: BTreeSet<u32>,
+pub(super) struct Listed {
+    pub(super) segments: BTreeSet<u32>,
     unfinished: Vec<PathBuf>,
 }
 
-fn list(folder: &Path) -> Result<Listed, LogIoError> {
+pub(super) fn list(folder: &Path) -> Result<Listed, LogIoError> {
     let mut listed = Listed { segments: BTreeSet::new(), unfinished: Vec::new() };
     for entry in fs::read_dir(folder).map_err(io_error("read", folder))? {
         let entry = entry.map_err(io_error("read", folder))?;

@@ -275,7 +275,7 @@ fn a_cut_that_would_take_what_is_known_to_be_durable_is_refused_and_changes_noth
     expect![[r#"
         the commit log is damaged: LOG/0000000001.seg, byte 134: the log ends with version 5, but version 6 was durable;
         what was written up to version 5 is not touched by it;
-        nothing was changed: keep a copy of the folder, then bring back the file or restore this database from a backup
+        nothing was changed: keep a copy of the folder, then bring back the file, or restore a backup into another directory with `hearth restore BACKUP --data DIR`
     "#]]
     .assert_eq(&said);
     assert_eq!(fs::read(&path).unwrap(), bytes);
@@ -493,7 +493,7 @@ fn versions_that_do_not_rise_are_refused_however_whole_they_are() {
     expect![[r#"
         the commit log is damaged: LOG/0000000001.seg, byte 78: version 5 does not stand above 5, the one before it;
         what was written up to version 5 is not touched by it;
-        nothing was changed: keep a copy of the folder, then bring back the file or restore this database from a backup
+        nothing was changed: keep a copy of the folder, then bring back the file, or restore a backup into another directory with `hearth restore BACKUP --data DIR`
     "#]]
     .assert_eq(&said);
 }
@@ -894,13 +894,13 @@ fn a_log_of_which_the_beginning_is_held_nowhere_is_refused() {
     expect![[r#"
         the commit log is damaged: LOG: the log begins behind version 12, and nothing else holds what lies before;
         nothing before it is known to be whole;
-        nothing was changed: keep a copy of the folder, then bring back the file or restore this database from a backup
+        nothing was changed: keep a copy of the folder, then bring back the file, or restore a backup into another directory with `hearth restore BACKUP --data DIR`
     "#]]
     .assert_eq(&refusal(folder.path(), v(1), small()));
     expect![[r#"
         the commit log is damaged: LOG: the log begins behind version 12, and what lies before is held elsewhere only up to version 11;
         nothing before it is known to be whole;
-        nothing was changed: keep a copy of the folder, then bring back the file or restore this database from a backup
+        nothing was changed: keep a copy of the folder, then bring back the file, or restore a backup into another directory with `hearth restore BACKUP --data DIR`
     "#]]
     .assert_eq(&refusal(folder.path(), v(1), covered(v(starts[3].micros() - 1))));
     let (log, _) = open(folder.path(), v(1), covered(starts[3])).unwrap();

@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 
-use crate::address::{Address, Place};
+use crate::address::{Address, Part, Place};
 
 /// One kind of address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,15 +28,21 @@ const HEALTH: Route = Route { open: true, ..route("/health", "/health", &["GET",
 const METRICS: Route = Route { shared: false, ..route("/metrics", "/metrics", &["GET", "HEAD"]) };
 const TICKETS: Route = route("/tickets", "/tickets", &["POST"]);
 const SDK: Route = route("/sdk/{file}", "/sdk/hearth.js", &["GET", "HEAD"]);
-const DATABASE: Route = route("/db", "/db", &["GET", "HEAD", "POST"]);
+const DATABASE: Route = route("/db", "/db", &["GET", "HEAD", "POST", "DELETE"]);
 const COLLECTION: Route = route("/db/{collection}", "/db/messages", &["GET", "HEAD", "POST"]);
 const DOCUMENT: Route = route("/db/{document}", "/db/messages/abc", &["GET", "HEAD", "PUT", "PATCH", "DELETE"]);
 const GROUP: Route = route("/db/~/{id}", "/db/~/messages", &["GET", "HEAD"]);
+const QUERY_ALL: Route = route("/db/~query", "/db/~query", &["POST"]);
 const QUERY: Route = route("/db/{collection}/~query", "/db/messages/~query", &["POST"]);
 const FEED: Route = Route { shared: false, ..route("/feed", "/feed", &["GET", "HEAD"]) };
 const LINKS: Route = route("/links", "/links", &["POST"]);
 const LINK: Route = route("/links/{link}", "/links/abc", &["POST", "DELETE"]);
 const DEMO: Route = route("/demo", "/demo", &["GET", "HEAD"]);
+const BACKUPS: Route = Route { shared: false, ..route("/backup", "/backup", &["GET"]) };
+const BACKUP: Route = Route { shared: false, ..route("/p/{project}/backup", "/p/demo/backup", &["GET"]) };
+const BACKUP_SNAPSHOT: Route =
+    Route { pattern: "/p/{project}/backup/snapshot", example: "/p/demo/backup/snapshot", ..BACKUP };
+const BACKUP_LOG: Route = Route { pattern: "/p/{project}/backup/log", example: "/p/demo/backup/log", ..BACKUP };
 // The same again under names of databases and projects.
 const NAMED: [Route; 4] = [
     Route { pattern: "/db@{database}/…", example: "/db@other/messages", ..COLLECTION },
@@ -49,7 +55,8 @@ const NAMED: [Route; 4] = [
 pub fn routes() -> Vec<Route> {
     let own =
         [ROOT, HEALTH, METRICS, TICKETS, SDK, DEMO, DATABASE, COLLECTION, DOCUMENT, GROUP, QUERY, FEED, LINKS, LINK];
-    own.into_iter().chain(NAMED).collect()
+    let own = own.into_iter().chain([QUERY_ALL, BACKUPS, BACKUP, BACKUP_SNAPSHOT, BACKUP_LOG]);
+    own.chain(NAMED).collect()
 }
 
 /// The route of an address.
@@ -65,10 +72,15 @@ pub(crate) fn of(address: &Address) -> Route {
         Address::Data(_, Place::Collection(_)) => COLLECTION,
         Address::Data(_, Place::Document(_)) => DOCUMENT,
         Address::Data(_, Place::Group(_)) => GROUP,
+        Address::Query(_, Place::Database) => QUERY_ALL,
         Address::Query(..) => QUERY,
         Address::Feed(_) => FEED,
         Address::Links(_, None) => LINKS,
         Address::Links(_, Some(_)) => LINK,
+        Address::Backups => BACKUPS,
+        Address::Backup(_, Part::Point) => BACKUP,
+        Address::Backup(_, Part::Snapshot) => BACKUP_SNAPSHOT,
+        Address::Backup(_, Part::Log) => BACKUP_LOG,
     }
 }
 

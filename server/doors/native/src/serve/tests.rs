@@ -891,7 +891,7 @@ async fn people_get_pages_and_programs_get_ok() {
             expect![[r#"
         200
         content-type: application/json
-        {"status":"serving","version":"0.1.0"}"#]],
+        {"alarms":[],"detail":{"disk_free_bytes":null,"opening":[],"read_only":[]},"status":"serving","version":"0.1.0"}"#]],
         )
         .await;
     let about = server.json("GET /p/demo/db", "").await;
@@ -912,4 +912,43 @@ async fn a_connection_without_an_answer_holds_nothing_after_it_is_gone() {
     let request = format!("GET /db/a\nIf-None-Match: {tag}\nPrefer: wait=55");
     let held = tokio::time::timeout(Duration::ZERO, server.ask(&request, "")).await;
     assert!(held.is_err(), "held, and given up by the client");
+}
+
+#[tokio::test]
+async fn a_wipe_wants_its_word_and_an_admin() {
+    let server = Server::dev();
+    server.text("PUT /db/a/b", r#"{"n":1}"#).await;
+    let token = server.json("GET /db/a", "").await["token"].clone();
+    server.check("DELETE /db", "", expect![[r#"
+        400
+        content-type: application/problem+json
+        {"at":"wipe","code":"invalid-argument","detail":"this takes away every document of demo/(default); if that is meant, say ?wipe","request":"r1","status":400,"title":"Bad Request","type":"about:blank"}"#]]).await;
+    assert_eq!(server.json("GET /db/a", "").await["size"], 1);
+    let wiped = server.json("DELETE /db?wipe", "").await;
+    let after = server.json(&format!("GET /db/a?since={}", token.as_str().unwrap()), "").await;
+    assert_eq!((&after["reset"], &after["size"]), (&json!(true), &json!(0)));
+    assert_eq!(wiped["version"], after["version"]);
+    let closed = Server::with(Mode::Serve, Access::Closed { signed_in: SignedIn::Write }, Limits::default());
+    for (who, status) in [("", "401"), ("\nAuthorization: Bearer ada", "403"), ("\nAuthorization: Bearer admin", "200")]
+    {
+        let answer = closed.text(&format!("DELETE /db?wipe{who}"), "").await;
+        assert!(answer.starts_with(status), "{who}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn health_says_in_detail_to_those_who_may_know() {
+    let dev = Server::dev();
+    let health = dev.json("GET /health", "").await;
+    assert_eq!((&health["status"], &health["alarms"]), (&json!("serving"), &json!([])));
+    assert_eq!(health["detail"], json!({"opening": [], "read_only": [], "disk_free_bytes": null}));
+    let closed = Server::with(Mode::Serve, Access::Closed { signed_in: SignedIn::Write }, Limits::default());
+    for (who, told) in [("", false), ("\nAuthorization: Bearer ada", false), ("\nAuthorization: Bearer admin", true)] {
+        let health = closed.json(&format!("GET /health{who}"), "").await;
+        assert_eq!(health.get("detail").is_some(), told, "{who}: {health}");
+    }
+    dev.door.stop();
+    for address in ["/health", "/health?ready"] {
+        assert!(dev.text(&format!("GET {address}"), "").await.starts_with("503"), "{address}");
+    }
 }

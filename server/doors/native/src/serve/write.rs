@@ -26,6 +26,7 @@ pub(super) async fn answer(
     body: Body,
 ) -> Result<Response, Problem> {
     match (place, asking.method.clone()) {
+        (Place::Database, Method::DELETE) => wipe(asking, &database).await,
         (Place::Database, _) => commit(door, asking, &database, body).await,
         (Place::Collection(path), _) => create(door, asking, &database, path, body).await,
         (Place::Document(path), Method::DELETE) => delete(asking, &database, path).await,
@@ -107,6 +108,21 @@ fn refusal(asking: &Asking, error: CommitError) -> Problem {
         }
         error => error.into(),
     }
+}
+
+/// `DELETE /db?wipe`: takes away everything. Without the word it is refused, since an address cut short, or a variable
+/// that was empty, would say the same.
+async fn wipe(asking: &Asking, database: &Database) -> Result<Response, Problem> {
+    asking.params.only(&[&["wipe"]])?;
+    let authorized = database.authorize_wipe(&asking.caller)?;
+    if !asking.params.flag("wipe")? {
+        let (project, database) = (database.name().project(), database.name().database());
+        let detail = format!("this takes away every document of {project}/{database}; if that is meant, say ?wipe");
+        return Err(Problem::invalid(detail).at("wipe"));
+    }
+    let version = database.wipe(&authorized).await.map_err(|error| refusal(asking, error))?;
+    tracing::warn!(name = %database.name(), %version, "the database was wiped by request");
+    Ok(([JSON], json!({ "version": version.to_string() }).to_string()).into_response())
 }
 
 /// `POST /db`.
