@@ -9,6 +9,7 @@ fn main() {
     let sdk = here.join("../../client-sdk/js");
     let mut files = vec![("sdk/hearth.js".to_string(), sdk.join("hearth.js"))];
     add(&sdk.join("src"), "sdk/src", &mut files);
+    files.push(("sdk/firebase-defaults.js".to_string(), here.join("assets/firebase-defaults.js")));
     add(&here.join("assets/live"), "sdk/live", &mut files);
     add(&here.join("assets/demo"), "demo", &mut files);
     files.sort();

@@ -22,10 +22,18 @@ pub(crate) enum Command {
     Dev(DevArgs),
     /// Serve for real: closed by default, tokens verified
     Serve(ServeArgs),
+    /// Run a command beside a fresh dev server in memory, which ends with it: for tests
+    Exec(ExecArgs),
     /// Bring documents in from NDJSON, JSON or CSV
     Import(ImportArgs),
     /// Write documents out as NDJSON, JSON or CSV
     Export(ExportArgs),
+    /// Copy everything that is committed, while the server goes on; after the first time only what is new
+    Backup(BackupArgs),
+    /// Make a data directory from a backup, as it was at any moment
+    Restore(RestoreArgs),
+    /// Read everything in a data directory, hold it against each other, and change nothing
+    Check(CheckArgs),
     /// Make a token for development, an admin key or a secret
     Token(TokenArgs),
     /// Show the effective configuration and where each value came from
@@ -65,6 +73,15 @@ pub(crate) struct ServerArgs {
     /// The private key of the certificate, a PEM file
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Refuse to start where there are no data yet: for when their disk may not be mounted
+    #[arg(long, conflicts_with = "ephemeral")]
+    existing: bool,
+    /// How long superseded versions are kept, as in 90s, 15m, 12h, 30d [default: 1h]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    history: Option<u64>,
+    /// Bytes of superseded versions that are kept of a database, as in 500MiB or 4GiB [default: 4GiB]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    history_bytes_max: Option<u64>,
     /// Start although the newest commit is ahead of this machine's clock
     #[arg(long)]
     accept_clock: bool,
@@ -98,6 +115,41 @@ pub(crate) struct ServeArgs {
     /// A file with the admin key; HEARTH_ADMIN_KEY holds the key itself
     #[arg(long, value_name = "FILE")]
     admin_key_file: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ExecArgs {
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+    /// The project that the command is told of [default: demo]
+    #[arg(long, value_name = "PROJECT")]
+    project: Option<String>,
+    /// Documents to begin with
+    #[arg(long, value_name = "FILE")]
+    seed: Option<PathBuf>,
+    /// What the server logs on standard error [default: warn]
+    #[arg(long, value_name = "FILTER", default_value = "warn")]
+    log: String,
+    /// The command and its arguments, behind --
+    #[arg(value_name = "CMD", required = true, last = true)]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+impl ExecArgs {
+    /// The settings that these flags set, and those that make a server of its own: whatever is configured elsewhere.
+    pub(crate) fn given(&self) -> Vec<Given> {
+        let text = |text: &str| Value::Text(text.into());
+        let project = self.project.as_deref().map(|project| ("project", "--project", text(project)));
+        let seed = self.seed.as_ref().map(|seed| ("seed", "--seed", path(seed)));
+        let own = [
+            ("listen", "exec", text("127.0.0.1:0")),
+            ("ephemeral", "exec", Value::Flag(true)),
+            ("existing", "exec", Value::Flag(false)),
+            ("expose", "exec", text("off")),
+            ("log", "--log", text(&self.log)),
+        ];
+        own.into_iter().chain(project).chain(seed).collect()
+    }
 }
 
 #[derive(Args, Clone, Debug)]
@@ -188,7 +240,7 @@ pub(crate) struct ImportArgs {
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
-    /// The collection to write out; without it, everything (of a data directory)
+    /// The collection to write out; without it, everything
     #[arg(long, value_name = "PATH")]
     pub(crate) collection: Option<String>,
     /// How to write the file [default: by its name, else ndjson]
@@ -200,6 +252,90 @@ pub(crate) struct ExportArgs {
     /// The file to write, compressed where it ends in .gz; - is standard output
     #[arg(value_name = "FILE", default_value = "-")]
     pub(crate) path: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct BackupArgs {
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+    /// A running server. Without it and --data: the configured one if it answers, else the data directory
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    pub(crate) server: Option<String>,
+    /// A data directory that no server uses
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// The admin key to show to the server; HEARTH_ADMIN_KEY is used where this is absent
+    #[arg(long, value_name = "TOKEN", env = "HEARTH_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Copy everything again, and not only what is new
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// A directory, or s3://BUCKET/PREFIX with the usual AWS_… variables
+    #[arg(value_name = "BACKUP")]
+    pub(crate) to: String,
+}
+
+impl BackupArgs {
+    /// The settings that these flags set.
+    pub(crate) fn given(&self) -> Vec<Given> {
+        self.data.iter().map(|data| ("data", "--data", path(data))).collect()
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RestoreArgs {
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+    /// The data directory to make, or one that is empty
+    #[arg(long, value_name = "DIR", required_unless_present = "list")]
+    pub(crate) data: Option<PathBuf>,
+    /// The moment: a version, or a time as in 2026-01-31T10:00:00Z [default: that of the newest backup]
+    #[arg(long, value_name = "VERSION|TIME")]
+    pub(crate) at: Option<String>,
+    /// Only show which backups there are, and how far each goes back
+    #[arg(long, conflicts_with_all = ["data", "at"])]
+    pub(crate) list: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// What `hearth backup` was given
+    #[arg(value_name = "BACKUP")]
+    pub(crate) from: String,
+}
+
+impl RestoreArgs {
+    /// The settings that these flags set.
+    pub(crate) fn given(&self) -> Vec<Given> {
+        self.data.iter().map(|data| ("data", "--data", path(data))).collect()
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+    /// The data directory, which no server may use meanwhile [default: ./hearth-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where there is room for a copy of the state, which is removed again [default: the system's temporary directory]
+    #[arg(long, value_name = "DIR", conflicts_with = "without_state")]
+    pub(crate) scratch: Option<PathBuf>,
+    /// Do not look into the state: it is made from the log, and made again when it is lost
+    #[arg(long)]
+    pub(crate) without_state: bool,
+    /// Print what was found as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl CheckArgs {
+    /// The settings that these flags set.
+    pub(crate) fn given(&self) -> Vec<Given> {
+        self.data.iter().map(|data| ("data", "--data", path(data))).collect()
+    }
 }
 
 #[derive(Args, Clone, Debug)]
@@ -249,6 +385,20 @@ fn seconds(text: &str) -> Result<u64, String> {
     seconds.ok_or_else(|| "a time such as 90s, 15m, 12h or 30d is expected".into())
 }
 
+fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "B" => Some(1),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        "TiB" => Some(1 << 40),
+        _ => None,
+    };
+    let bytes = unit.and_then(|unit: u64| digits.parse::<u64>().ok()?.checked_mul(unit));
+    bytes.ok_or_else(|| "a number of bytes such as 500000, 64KiB, 500MiB or 4GiB is expected".into())
+}
+
 fn path(path: &std::path::Path) -> Value {
     Value::Text(path.display().to_string())
 }
@@ -270,8 +420,16 @@ impl ServerArgs {
         let texts = [("project", "--project", &self.project), ("log", "--log", &self.log)];
         let text = |(key, flag, value): (_, _, &Option<String>)| Some((key, flag, Value::Text(value.clone()?)));
         given.extend(texts.into_iter().filter_map(text));
-        let flags =
-            [("ephemeral", "--ephemeral", self.ephemeral), ("accept_clock", "--accept-clock", self.accept_clock)];
+        let counts = [
+            ("limits.history_seconds", "--history", self.history),
+            ("limits.history_bytes_max", "--history-bytes-max", self.history_bytes_max),
+        ];
+        given.extend(counts.into_iter().filter_map(|(key, flag, count)| Some((key, flag, Value::Count(count?)))));
+        let flags = [
+            ("ephemeral", "--ephemeral", self.ephemeral),
+            ("existing", "--existing", self.existing),
+            ("accept_clock", "--accept-clock", self.accept_clock),
+        ];
         given.extend(flags.into_iter().filter(|flag| flag.2).map(|(key, flag, _)| (key, flag, Value::Flag(true))));
         given
     }
@@ -348,6 +506,12 @@ mod tests {
                 r#"[("listen", "--listen", Text("127.0.0.1:9")), ("allow_origin", "--allow-origin", List(["http://a", "http://b"])), ("expose", "--expose", Text("key"))]"#
             ]],
         );
+        check(
+            "dev --history 2h --history-bytes-max 3MiB --existing",
+            expect![[
+                r#"[("limits.history_seconds", "--history", Count(7200)), ("limits.history_bytes_max", "--history-bytes-max", Count(3145728)), ("existing", "--existing", Flag(true))]"#
+            ]],
+        );
         check("dev --expose=unsafe", expect![[r#"[("expose", "--expose", Text("unsafe"))]"#]]);
         check(
             "serve --behind-proxy 10.0.0.0/8 --tls-cert c --tls-key k",
@@ -386,10 +550,12 @@ mod tests {
     }
 
     #[test]
-    fn times_have_units() {
+    fn times_and_sizes_have_units() {
         assert_eq!(seconds("90"), Ok(90));
         assert_eq!(seconds("15m"), Ok(900));
         assert_eq!(seconds("2d"), Ok(172_800));
+        assert_eq!((bytes("7"), bytes("7KiB"), bytes("4GiB")), (Ok(7), Ok(7_168), Ok(4 << 30)));
+        assert!(bytes("4GB").is_err() && bytes("99999999TiB").is_err() && bytes("GiB").is_err());
         assert!(seconds("99999999999999999999d").is_err() && seconds("1w").is_err() && seconds("h").is_err());
     }
 }

@@ -50,7 +50,14 @@ mod tests {
 
     #[test]
     fn the_sdk_the_demo_and_the_live_page_are_inside() {
-        for name in ["sdk/hearth.js", "sdk/src/link/sse.js", "sdk/live/live.js", "demo/index.html", "demo/chat.js"] {
+        for name in [
+            "sdk/hearth.js",
+            "sdk/src/link/sse.js",
+            "sdk/live/live.js",
+            "sdk/firebase-defaults.js",
+            "demo/index.html",
+            "demo/chat.js",
+        ] {
             assert!(file(name).is_some_and(|file| !file.bytes.is_empty()), "{name}");
         }
         assert_eq!(file("sdk/hearth.js").unwrap().media_type, "text/javascript; charset=utf-8");

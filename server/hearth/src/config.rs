@@ -123,8 +123,8 @@ impl Config {
 
 /// Variables that belong to other commands or other people.
 fn is_foreign(name: &str) -> bool {
-    // These name the file itself and the credential of import and export.
-    ["HEARTH_CONFIG", "HEARTH_TOKEN"].contains(&name)
+    // These name the file itself, the credential of import and export, and the server of `hearth exec`.
+    ["HEARTH_CONFIG", "HEARTH_TOKEN", "HEARTH_URL"].contains(&name)
         // Kubernetes and Docker tell every container of a service that happens to be called hearth.
         || name.starts_with("HEARTH_SERVICE_")
         || name == "HEARTH_PORT"

@@ -28,8 +28,7 @@ use tokio::task::JoinSet;
 use crate::config::settings::Network;
 use crate::tls::Tls;
 
-/// How long a peer may take for a TLS handshake, for its first bytes, and for the headers of a request. Over HTTP/1.1
-/// an idle connection is closed after it as well.
+/// How long a peer may take for a TLS handshake, and for its first bytes.
 const HEADERS_TIME_MAX: Duration = Duration::from_secs(10);
 /// Bytes of the headers of one request, its address included.
 const HEADERS_BYTES_MAX: usize = 64 << 10;
@@ -55,6 +54,17 @@ pub(crate) struct ConnectionLimits {
     /// Of one address, or one IPv6 network of 64 bits. Connections of this machine and of trusted proxies do not count.
     pub(crate) per_address_max: usize,
     pub(crate) proxies: Vec<Network>,
+    /// How long a connection of HTTP/1.1 may go without a request, or take for the headers of one. Browsers and proxies keep
+    /// connections for a minute or longer, and one that is closed just when it is used again costs them a failed request.
+    pub(crate) idle_max: Duration,
+}
+
+#[cfg(test)]
+impl ConnectionLimits {
+    /// Limits for tests of something else.
+    pub(crate) fn of_a_test() -> Self {
+        Self { total_max: 9, per_address_max: 9, proxies: Vec::new(), idle_max: HEADERS_TIME_MAX }
+    }
 }
 
 /// All connections that are open, upgraded ones included.
@@ -231,6 +241,7 @@ where
         () = stopped(&mut stop) => return Ok(()),
     };
     let Some(first) = read?? else { return Ok(()) };
+    let idle_max = seat.seats.inner.limits.idle_max;
     let is_http2 = first == PREFACE;
     let io = TokioIo::new(Begun { first, stream, _seat: seat });
     let router = TowerToHyperService::new(router);
@@ -265,7 +276,7 @@ where
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS_TIME_MAX)
+            .header_read_timeout(idle_max)
             .max_buf_size(HEADERS_BYTES_MAX)
             .max_headers(HEADERS_MAX)
             // A client that has said all it wants and only listens is still there.
@@ -343,7 +354,8 @@ mod tests {
     use tokio::io::AsyncWriteExt as _;
 
     fn limits(total_max: usize, per_address_max: usize) -> ConnectionLimits {
-        ConnectionLimits { total_max, per_address_max, proxies: vec![Network::parse("10.0.0.0/8").unwrap()] }
+        let proxies = vec![Network::parse("10.0.0.0/8").unwrap()];
+        ConnectionLimits { total_max, per_address_max, proxies, idle_max: Duration::from_secs(75) }
     }
 
     #[test]
@@ -416,6 +428,27 @@ mod tests {
             let _ = slow.read_to_end(&mut rest).await;
             seats.empty().await;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_is_kept_for_a_while_and_then_closed() {
+        let (address, _stop, seats, _task) = start().await;
+        let mut kept = TcpStream::connect(address).await.unwrap();
+        for _ in 0..2 {
+            kept.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            let mut answer = vec![0; 12];
+            kept.read_exact(&mut answer).await.unwrap();
+            assert_eq!(answer, b"HTTP/1.1 200");
+            // What is left of the answer, and then nothing: the time that passes here is the clock's that runs ahead.
+            let mut rest = [0; 1 << 10];
+            while tokio::time::timeout(Duration::from_secs(74), kept.read(&mut rest)).await.is_ok_and(|read| {
+                assert_ne!(read.unwrap(), 0, "closed too soon");
+                true
+            }) {}
+        }
+        let mut rest = Vec::new();
+        kept.read_to_end(&mut rest).await.unwrap();
+        seats.empty().await;
     }
 
     #[tokio::test]

@@ -15,11 +15,16 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 /// How long connecting, and then answering a fetch, may take.
 const TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a file that is being handed out may stand still.
+const STALL_TIME_MAX: Duration = Duration::from_secs(60);
+/// Bytes of an answer that says why there is no file.
+const REFUSAL_BYTES_MAX: usize = 1 << 20;
 
 /// An address of HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +75,8 @@ pub(crate) enum FetchError {
     Io(#[from] io::Error),
     #[error("the connection was cut off: {0}")]
     Http(#[from] hyper::Error),
+    #[error("nothing came for {} s", STALL_TIME_MAX.as_secs())]
+    Stalled,
     #[error("the answer is {0}")]
     Status(StatusCode),
     #[error("the answer has more than {bytes_max} bytes")]
@@ -136,19 +143,60 @@ impl Client {
         body: Bytes,
         bytes_max: usize,
     ) -> Result<Answer, FetchError> {
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, self.authority());
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        let request = request.body(Full::new(body)).map_err(|error| FetchError::Body(error.to_string()))?;
-        self.send.ready().await?;
-        let (parts, body) = self.send.send_request(request).await?.into_parts();
+        let (parts, body) = self.request(method, path, headers, body).await?.into_parts();
         let body =
             Limited::new(body, bytes_max).collect().await.map_err(|error| match error.is::<LengthLimitError>() {
                 true => FetchError::TooLarge { bytes_max },
                 false => FetchError::Body(error.to_string()),
             })?;
         Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes().into() })
+    }
+
+    /// Whether the server has ended the connection.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.send.is_closed()
+    }
+
+    /// Gets what stands at a path into a file, as it comes. An answer of another status than 200 is read whole, and no file
+    /// is made.
+    pub(crate) async fn download(
+        &mut self,
+        path: &str,
+        headers: &[(header::HeaderName, String)],
+        file: &std::path::Path,
+    ) -> Result<Answer, FetchError> {
+        let (parts, mut body) = self.request(Method::GET, path, headers, Bytes::new()).await?.into_parts();
+        if parts.status != StatusCode::OK {
+            let body = Limited::new(body, REFUSAL_BYTES_MAX).collect().await;
+            let body = body.map_err(|error| FetchError::Body(error.to_string()))?;
+            return Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes().into() });
+        }
+        let mut file = tokio::fs::File::create(file).await?;
+        loop {
+            let frame = tokio::time::timeout(STALL_TIME_MAX, body.frame()).await.map_err(|_| FetchError::Stalled)?;
+            let Some(frame) = frame else { break };
+            if let Ok(piece) = frame?.into_data() {
+                file.write_all(&piece).await?;
+            }
+        }
+        file.flush().await?;
+        Ok(Answer { status: parts.status, headers: parts.headers, body: Vec::new() })
+    }
+
+    async fn request(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(header::HeaderName, String)],
+        body: Bytes,
+    ) -> Result<hyper::Response<hyper::body::Incoming>, FetchError> {
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, self.authority());
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(body)).map_err(|error| FetchError::Body(error.to_string()))?;
+        self.send.ready().await?;
+        Ok(self.send.send_request(request).await?)
     }
 
     fn authority(&self) -> String {
@@ -199,8 +247,7 @@ mod tests {
             .route("/large", route(|| async { "x".repeat(1_000) }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let limits = crate::connections::ConnectionLimits { total_max: 9, per_address_max: 9, proxies: Vec::new() };
-        let seats = crate::connections::Seats::new(limits);
+        let seats = crate::connections::Seats::new(crate::connections::ConnectionLimits::of_a_test());
         let (stop, stopped) = tokio::sync::watch::channel(false);
         tokio::spawn(async move {
             crate::connections::accept(listener, None, router, seats, stopped).await;

@@ -282,7 +282,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let router = axum::Router::new().route("/keys", get(|| async { set }));
-        let limits = crate::connections::ConnectionLimits { total_max: 9, per_address_max: 9, proxies: Vec::new() };
+        let limits = crate::connections::ConnectionLimits::of_a_test();
         let (_stop, stopped) = tokio::sync::watch::channel(false);
         let seats = crate::connections::Seats::new(limits);
         tokio::spawn(crate::connections::accept(listener, None, router, seats, stopped));

@@ -2,12 +2,16 @@
 
 mod args;
 mod assets;
+mod backup;
 mod cells;
+mod check;
 mod config;
 mod connections;
+mod exec;
 mod exit;
 mod export;
 mod fetch;
+mod forwarded;
 mod import;
 mod issuers;
 mod log;
@@ -15,7 +19,9 @@ mod open;
 mod place;
 mod public;
 mod records;
+mod restore;
 mod server;
+mod signals;
 mod source;
 mod tls;
 mod token;
@@ -38,11 +44,23 @@ const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
 fn main() -> ExitCode {
     // First: whoever makes or checks a token, or speaks TLS, relies on it.
     hearth_auth::install_crypto();
-    server::code(run(Cli::parse().command))
+    match run(Cli::parse().command) {
+        Ok(code) => ExitCode::from(code),
+        Err(exit) => {
+            eprintln!("hearth: {}", exit.message);
+            ExitCode::from(exit.code as u8)
+        }
+    }
 }
 
-fn run(command: Command) -> Result<(), Exit> {
+/// Runs a command, and answers the code to end with.
+fn run(command: Command) -> Result<u8, Exit> {
     match command {
+        Command::Exec(args) => {
+            let settings = settings(&args.file, args.given())?;
+            log::start(&settings)?;
+            return on_runtime(server::run_command(&args, settings));
+        }
         Command::Dev(args) => serve(Mode::Dev, &args.server.file, args.given()),
         Command::Serve(args) => serve(Mode::Serve, &args.server.file, args.given()),
         Command::Import(args) => {
@@ -55,6 +73,21 @@ fn run(command: Command) -> Result<(), Exit> {
             log::start(&settings)?;
             on_runtime(export::run(&args, &settings))
         }
+        Command::Backup(args) => {
+            let settings = settings(&args.file, args.given())?;
+            log::start(&settings)?;
+            on_runtime(backup::run(&args, &settings))
+        }
+        Command::Restore(args) => {
+            let settings = settings(&args.file, args.given())?;
+            log::start(&settings)?;
+            on_runtime(restore::run(&args, &settings))
+        }
+        Command::Check(args) => {
+            let settings = settings(&args.file, args.given())?;
+            log::start(&settings)?;
+            check::run(&args, &settings)
+        }
         Command::Token(args) => token::run(&args, &settings(&args.file, Vec::new())?),
         Command::Config(args) => {
             let config = config(&args.serve.server.file, args.serve.given())?;
@@ -66,7 +99,8 @@ fn run(command: Command) -> Result<(), Exit> {
             }
             Ok(())
         }
-    }
+    }?;
+    Ok(0)
 }
 
 fn serve(mode: Mode, file: &FileArgs, given: Vec<Given>) -> Result<(), Exit> {
@@ -75,7 +109,7 @@ fn serve(mode: Mode, file: &FileArgs, given: Vec<Given>) -> Result<(), Exit> {
     on_runtime(server::run(mode, settings))
 }
 
-fn on_runtime(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
+fn on_runtime<T>(work: impl Future<Output = Result<T, Exit>>) -> Result<T, Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Exit::start)?;
     let ended = runtime.block_on(work);
     runtime.shutdown_timeout(LAST_WORDS_MAX);

@@ -21,15 +21,41 @@ const SERVED: &str = "SERVED";
 /// What names this boot of the machine on Linux.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Takes a data directory.
+/// Takes a data directory, of which every database must be there.
 pub(crate) fn home(folder: &Path) -> Result<Home, Exit> {
-    let boot_id = fs::read_to_string(BOOT_ID).ok().map(|text| text.trim().to_string());
-    Home::open(folder, HomeOptions { id_if_new: ids::random(), boot_id }).map_err(|error| match error {
+    let options = HomeOptions { id_if_new: ids::random(), boot_id: boot_id() };
+    let home = Home::open(folder, options).map_err(|error| match error {
         HomeError::InUse { .. } => {
             Exit::start(format!("{error} (import and export reach a running server with --server)"))
         }
         error => Exit::start(error),
-    })
+    })?;
+    // Now rather than when somebody asks for the one that is gone.
+    home.expect_all().map_err(Exit::start)?;
+    Ok(home)
+}
+
+/// What names this boot of the machine, where something does.
+pub(crate) fn boot_id() -> Option<String> {
+    fs::read_to_string(BOOT_ID).ok().map(|text| text.trim().to_string())
+}
+
+/// Whether there is a data directory, or something else that is not to be taken for none.
+pub(crate) fn is_there(folder: &Path) -> bool {
+    folder.join("CREATED").try_exists().unwrap_or(true)
+}
+
+/// Refuses a folder without data where some are expected.
+pub(crate) fn expect_existing(folder: &Path) -> Result<(), Exit> {
+    if is_there(folder) {
+        return Ok(());
+    }
+    let folder = folder.display();
+    Err(Exit::start(format!(
+        "there are no data in {folder}, and --existing says that there are; nothing was changed: \
+         see whether its disk is mounted and the path is right, or bring a backup back with \
+         `hearth restore BACKUP --data {folder}`; to begin with an empty directory, start once without --existing"
+    )))
 }
 
 /// An engine on a data directory, for commands that need no server.

@@ -19,7 +19,7 @@ use serde_json::Value as Json;
 use crate::args::PlaceArgs;
 use crate::config::Settings;
 use crate::exit::Exit;
-use crate::fetch::{Client, FetchError, Url, public_roots};
+use crate::fetch::{Answer, Client, FetchError, Url, public_roots};
 use crate::open;
 
 /// The project that is meant in a data directory where none was named yet.
@@ -64,11 +64,41 @@ pub(crate) enum Place {
 
 /// A database of a running server.
 pub(crate) struct Remote {
-    client: Client,
+    server: Connection,
     /// The path of the database, such as `/p/demo/db`.
     base: String,
-    token: Option<String>,
     name: DatabaseName,
+}
+
+/// Where what a command is about is to be found.
+pub(crate) enum Spot {
+    /// A running server, and how its address was written.
+    Server(Url, String),
+    /// A data directory.
+    Directory,
+}
+
+/// Finds what was named; where nothing was, the server that is configured if it answers, else the data directory.
+pub(crate) async fn spot(server: Option<&str>, data: Option<&Path>, settings: &Settings) -> Result<Spot, Exit> {
+    if let Some(text) = server {
+        let url = Url::parse(text).map_err(|error| Exit::usage(format!("--server: {error}")))?;
+        return Ok(Spot::Server(url, text.into()));
+    }
+    if data.is_none() {
+        let mut listen = settings.listen;
+        if listen.ip().is_unspecified() {
+            listen.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        let text = format!("http{}://{listen}", if settings.tls.is_some() { "s" } else { "" });
+        let url = Url::parse(&text).map_err(Exit::failed)?;
+        if answers(&url).await {
+            eprintln!("hearth: using the server that runs at {text}");
+            return Ok(Spot::Server(url, text));
+        }
+        let folder = settings.data.display();
+        eprintln!("hearth: no server runs at {}; using the data directory {folder}", settings.listen);
+    }
+    Ok(Spot::Directory)
 }
 
 /// What opening a place must know.
@@ -83,27 +113,13 @@ impl Place {
     /// Opens what was named; where nothing was, the server that is configured if it answers, else the data directory.
     pub(crate) async fn open(wanted: Wanted<'_>) -> Result<Self, Exit> {
         let Wanted { args, settings, create } = wanted;
-        if let Some(text) = &args.server {
-            let url = Url::parse(text).map_err(|error| Exit::usage(format!("--server: {error}")))?;
-            return Remote::open(&url, text, args, settings).await.map(|remote| Self::Server(Box::new(remote)));
-        }
-        if args.data.is_none() {
-            let mut listen = settings.listen;
-            if listen.ip().is_unspecified() {
-                listen.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        match spot(args.server.as_deref(), args.data.as_deref(), settings).await? {
+            Spot::Server(url, text) => {
+                let remote = Remote::open(&url, &text, args, settings).await?;
+                Ok(Self::Server(Box::new(remote)))
             }
-            let text = format!("http{}://{listen}", if settings.tls.is_some() { "s" } else { "" });
-            let url = Url::parse(&text).map_err(Exit::failed)?;
-            if answers(&url).await {
-                eprintln!("hearth: using the server that runs at {text}");
-                return Remote::open(&url, &text, args, settings).await.map(|remote| Self::Server(Box::new(remote)));
-            }
+            Spot::Directory => Self::directory(&settings.data, args, settings, create).await,
         }
-        let folder = &settings.data;
-        if args.data.is_none() {
-            eprintln!("hearth: no server runs at {}; using the data directory {}", settings.listen, folder.display());
-        }
-        Self::directory(folder, args, settings, create).await
     }
 
     async fn directory(folder: &Path, args: &PlaceArgs, settings: &Settings, create: bool) -> Result<Self, Exit> {
@@ -162,13 +178,7 @@ impl Place {
     ) -> Result<(Version, Vec<Item>), Exit> {
         match self {
             Self::Directory { database, .. } => page_directly(database, collection, after, at).await,
-            Self::Server(remote) => match collection {
-                Some(collection) => remote.page(collection, after, at).await,
-                None => Err(Exit::usage(
-                    "a running server hands out one collection at a time: name it with --collection, \
-                     or stop the server and export everything from its data directory",
-                )),
-            },
+            Self::Server(remote) => remote.page(collection, after, at).await,
         }
     }
 
@@ -241,40 +251,55 @@ async fn answers(url: &Url) -> bool {
     serde_json::from_slice::<Json>(&answer.body).is_ok_and(|json| json.get("status").is_some())
 }
 
-impl Remote {
-    async fn open(url: &Url, text: &str, args: &PlaceArgs, settings: &Settings) -> Result<Self, Exit> {
-        let unreachable = |error: FetchError| Exit::failed(format!("the server at {text}: {error}"));
-        let client = Client::connect(url, &public_roots()).await.map_err(unreachable)?;
-        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let project = args.project.as_ref().map_or(String::new(), |project| format!("/p/{}", encode(project)));
-        let database = args.database.as_ref().map_or(String::new(), |name| format!("@{}", encode(name)));
-        let token = args.token.clone().or_else(|| settings.admin_key.as_ref().map(|key| key.0.clone()));
-        let name = DatabaseName::parse(PROJECT_DEFAULT, DatabaseName::DEFAULT).map_err(Exit::failed)?;
-        let mut remote = Self { client, base: format!("{}{project}/db{database}", url.base()), token, name };
-        let answer = remote.ask(Method::GET, &remote.base.clone(), Bytes::new()).await.map_err(Exit::failed)?;
-        let name = |member: &str| answer.get(member).and_then(Json::as_str).unwrap_or_default();
-        remote.name = DatabaseName::parse(name("project"), name("database"))
-            .map_err(|_| Exit::failed(format!("what answers at {text} is no hearth")))?;
-        Ok(remote)
+/// A running server and what it is shown.
+pub(crate) struct Connection {
+    client: Client,
+    url: Url,
+    token: Option<String>,
+}
+
+impl Connection {
+    /// Connects. Without a token the admin key is shown, if there is one.
+    pub(crate) async fn open(url: &Url, token: Option<&String>, settings: &Settings) -> Result<Self, FetchError> {
+        let client = Client::connect(url, &public_roots()).await?;
+        let token = token.cloned().or_else(|| settings.admin_key.as_ref().map(|key| key.0.clone()));
+        Ok(Self { client, url: url.clone(), token })
     }
 
     /// Asks, and again where the server is busy. The error is what the server says.
-    async fn ask(&mut self, method: Method, path: &str, body: Bytes) -> Result<Json, String> {
-        self.try_ask(method, path, body).await.map_err(|(_, detail)| detail)
+    pub(crate) async fn ask(&mut self, method: Method, path: &str, body: Bytes) -> Result<Json, String> {
+        self.try_ask(method, path, body).await.map_err(|refused| refused.detail)
     }
 
-    async fn try_ask(&mut self, method: Method, path: &str, body: Bytes) -> Result<Json, (Option<StatusCode>, String)> {
+    pub(crate) async fn try_ask(&mut self, method: Method, path: &str, body: Bytes) -> Result<Json, Refused> {
+        let answer = self.send(method, path, body, None).await?;
+        serde_json::from_slice(&answer.body).map_err(|error| Refused::of(format!("the answer is not JSON: {error}")))
+    }
+
+    /// Gets what stands at a path into a file, which is made or replaced.
+    pub(crate) async fn download(&mut self, path: &str, file: &Path) -> Result<(), Refused> {
+        self.send(Method::GET, path, Bytes::new(), Some(file)).await.map(drop)
+    }
+
+    async fn send(&mut self, method: Method, path: &str, body: Bytes, to: Option<&Path>) -> Result<Answer, Refused> {
         let mut headers = vec![
             (header::ACCEPT, "application/json".to_string()),
             (header::CONTENT_TYPE, "application/json".to_string()),
         ];
         headers.extend(self.token.as_ref().map(|token| (header::AUTHORIZATION, format!("Bearer {token}"))));
         for tries_left in (0..TRIES_MAX).rev() {
-            let sent = self.client.send(method.clone(), path, &headers, body.clone(), ANSWER_BYTES_MAX).await;
-            let answer = sent.map_err(|error| (None, error.to_string()))?;
+            // It was idle for long, and the server has other connections to keep.
+            if self.client.is_closed() {
+                let connected = Client::connect(&self.url, &public_roots()).await;
+                self.client = connected.map_err(|error| Refused::of(error.to_string()))?;
+            }
+            let sent = match to {
+                None => self.client.send(method.clone(), path, &headers, body.clone(), ANSWER_BYTES_MAX).await,
+                Some(file) => self.client.download(path, &headers, file).await,
+            };
+            let answer = sent.map_err(|error| Refused::of(error.to_string()))?;
             if answer.status.is_success() {
-                return serde_json::from_slice(&answer.body)
-                    .map_err(|error| (None, format!("the answer is not JSON: {error}")));
+                return Ok(answer);
             }
             let is_busy = matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
             if is_busy && tries_left > 0 {
@@ -283,16 +308,54 @@ impl Remote {
                 continue;
             }
             let problem: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
-            let detail = problem.get("detail").and_then(Json::as_str).unwrap_or("no more is said");
+            let said = |member: &str| problem.get(member).and_then(Json::as_str);
             let hint = match answer.status {
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                     "; show the admin key with --token or HEARTH_ADMIN_KEY"
                 }
                 _ => "",
             };
-            return Err((Some(answer.status), format!("the server says {}: {detail}{hint}", answer.status.as_u16())));
+            let (number, detail) = (answer.status.as_u16(), said("detail").unwrap_or("no more is said"));
+            return Err(Refused {
+                status: Some(answer.status),
+                code: said("code").unwrap_or_default().into(),
+                detail: format!("the server says {number}: {detail}{hint}"),
+            });
         }
-        Err((None, "the server is busy".into()))
+        Err(Refused::of("the server is busy".into()))
+    }
+}
+
+/// Why a server did not do what it was asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    /// None where it was not the server that said so.
+    pub(crate) status: Option<StatusCode>,
+    /// The name of what is wrong, of the server.
+    pub(crate) code: String,
+    pub(crate) detail: String,
+}
+
+impl Refused {
+    fn of(detail: String) -> Self {
+        Self { status: None, code: String::new(), detail }
+    }
+}
+
+impl Remote {
+    async fn open(url: &Url, text: &str, args: &PlaceArgs, settings: &Settings) -> Result<Self, Exit> {
+        let server = Connection::open(url, args.token.as_ref(), settings).await;
+        let server = server.map_err(|error| Exit::failed(format!("the server at {text}: {error}")))?;
+        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let project = args.project.as_ref().map_or(String::new(), |project| format!("/p/{}", encode(project)));
+        let database = args.database.as_ref().map_or(String::new(), |name| format!("@{}", encode(name)));
+        let name = DatabaseName::parse(PROJECT_DEFAULT, DatabaseName::DEFAULT).map_err(Exit::failed)?;
+        let mut remote = Self { server, base: format!("{}{project}/db{database}", url.base()), name };
+        let answer = remote.server.ask(Method::GET, &remote.base, Bytes::new()).await.map_err(Exit::failed)?;
+        let name = |member: &str| answer.get(member).and_then(Json::as_str).unwrap_or_default();
+        remote.name = DatabaseName::parse(name("project"), name("database"))
+            .map_err(|_| Exit::failed(format!("what answers at {text} is no hearth")))?;
+        Ok(remote)
     }
 
     async fn put(&mut self, items: &[Item]) -> Result<(), PutError> {
@@ -306,31 +369,30 @@ impl Remote {
             body.push(b'}');
         }
         body.extend_from_slice(b"]}");
-        let asked = self.try_ask(Method::POST, &self.base.clone(), body.into()).await;
-        asked.map(|_| ()).map_err(|(status, detail)| match status {
+        let asked = self.server.try_ask(Method::POST, &self.base, body.into()).await;
+        asked.map(|_| ()).map_err(|refused| match refused.status {
             Some(StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::CONFLICT) => {
-                PutError::Refused(detail)
+                PutError::Refused(refused.detail)
             }
-            _ => PutError::Failed(detail),
+            _ => PutError::Failed(refused.detail),
         })
     }
 
     async fn page(
         &mut self,
-        collection: &CollectionPath,
+        collection: Option<&CollectionPath>,
         after: Option<&DocPath>,
         at: Option<Version>,
     ) -> Result<(Version, Vec<Item>), Exit> {
-        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let segments: Vec<String> = collection.segments().map(encode).collect();
-        let mut path = format!("{}/{}?orderBy=__name__&limit={PAGE_DOCS}", self.base, segments.join("/"));
+        let encode = |text: &str| format!("/{}", utf8_percent_encode(text, NON_ALPHANUMERIC));
+        let segments: String = collection.map(|path| path.segments().map(encode).collect()).unwrap_or_default();
+        let at = at.map_or(String::new(), |at| format!("?at={at}"));
+        let mut query = serde_json::json!({ "orderBy": [["__name__", "asc"]], "limit": PAGE_DOCS });
         if let Some(after) = after {
-            path += &format!("&startAfter={}", encode(&Json::from(vec![after.id()]).to_string()));
+            query["startAfter"] = serde_json::json!([{ "$ref": after.as_str() }]);
         }
-        if let Some(at) = at {
-            path += &format!("&at={at}");
-        }
-        let answer = self.ask(Method::GET, &path, Bytes::new()).await.map_err(Exit::failed)?;
+        let (path, body) = (format!("{}{segments}/~query{at}", self.base), query.to_string());
+        let answer = self.server.ask(Method::POST, &path, body.into()).await.map_err(Exit::failed)?;
         let context = Context::new(&self.name);
         let strange = || Exit::failed("the server's answer is no result");
         let version = answer.get("version").and_then(Json::as_str).and_then(|text| text.parse().ok());

@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,22 +12,25 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use hearth_auth::{AdminKey, Mode, Tickets, mint};
 use hearth_core::DatabaseName;
-use hearth_engine::{Access, Backing, Engine, Options, Projects, SignedIn, ids};
+use hearth_engine::{Access, Backing, DatabaseError, Engine, Options, Projects, SignedIn, ids};
 use hearth_native::origin::Origins;
 use hearth_native::problem::Problem;
 use hearth_native::{Door, DoorOptions, Peer};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
+use crate::args::ExecArgs;
 use crate::config::Settings;
 use crate::config::settings::Expose;
 use crate::connections::{self, ConnectionLimits, Seats};
 use crate::exit::{Exit, say};
+use crate::forwarded::Forwarded;
 use crate::issuers::Keys;
 use crate::place::Place;
 use crate::public::Public;
+use crate::signals::Signals;
 use crate::tls::Tls;
-use crate::{assets, import, log, open};
+use crate::{assets, exec, import, log, open};
 
 /// How long connections may take to end when the server stops.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
@@ -42,7 +44,26 @@ const CERTIFICATES_EVERY: Duration = Duration::from_secs(10);
 const PROJECT_DEFAULT: &str = "demo";
 
 /// Serves until a signal says stop.
-pub(crate) async fn run(mode: Mode, mut settings: Settings) -> Result<(), Exit> {
+pub(crate) async fn run(mode: Mode, settings: Settings) -> Result<(), Exit> {
+    serve(mode, settings, None).await.map(drop)
+}
+
+/// Serves on this machine until a command has ended, and answers its code.
+pub(crate) async fn run_command(args: &ExecArgs, mut settings: Settings) -> Result<u8, Exit> {
+    // What is configured for a server that stays is not for this one.
+    (settings.tls, settings.public) = (None, None);
+    settings.project.get_or_insert_with(|| PROJECT_DEFAULT.into());
+    serve(Mode::Dev, settings, Some(args)).await
+}
+
+/// A server as a command is to find it.
+#[derive(Clone, Debug)]
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) project: String,
+}
+
+async fn serve(mode: Mode, mut settings: Settings, command: Option<&ExecArgs>) -> Result<u8, Exit> {
     if mode == Mode::Dev && settings.expose != Expose::Off && settings.listen_is_default {
         // To be exposed on this machine alone is not what anybody asks for.
         settings.listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
@@ -92,25 +113,46 @@ pub(crate) async fn run(mode: Mode, mut settings: Settings) -> Result<(), Exit> 
     let firestore = hearth_firestore::Door::new(engine.clone(), keys.clone(), mode);
     let firestore_routes = only_for(origins, hearth_firestore::routes(firestore.clone()));
     let router = front.before(hearth_native::router(door.clone()).merge(firestore_routes));
+    // Before everything else: what a proxy says of a request is what all others go by.
+    let router = Forwarded::new(settings.behind_proxy.clone()).before(router);
 
-    let signals = Signals::start()?;
+    let mut signals = Signals::start()?;
     let (stop, stopped) = watch::channel(false);
     let seats = Seats::new(ConnectionLimits {
         total_max: settings.connections_max,
         per_address_max: settings.connections_per_address_max,
         proxies: settings.behind_proxy.clone(),
+        idle_max: settings.connection_idle_max,
     });
     let accepting = tokio::spawn(connections::accept(listener, tls.clone(), router, seats.clone(), stopped));
+    let (refuse, mut refused) = oneshot::channel();
     let background = [
-        tokio::spawn(open_databases(engine.clone())),
+        tokio::spawn(open_databases(engine.clone(), refuse)),
         tokio::spawn(maintain(engine.clone())),
         tokio::spawn(keys.keep()),
         tokio::spawn(reload(tls.clone())),
     ];
-    greet(mode, &settings, &engine, address, exposed_key.as_deref());
-
-    signals.first().await;
-    tracing::info!("stopping; a second signal ends at once");
+    let ended = match command {
+        Some(args) => {
+            let project = settings.project.clone().unwrap_or_default();
+            let ended = exec::run(args, &Running { address, project }).await;
+            signals.forget();
+            ended
+        }
+        None => {
+            greet(mode, &settings, &engine, address, exposed_key.as_deref());
+            tokio::select! {
+                () = signals.next() => {
+                    tracing::info!("stopping; a second signal ends at once");
+                    Ok(0)
+                }
+                Ok(refusal) = &mut refused => {
+                    tracing::error!("stopping, since a person has to decide");
+                    Err(refusal)
+                }
+            }
+        }
+    };
     stop.send_replace(true);
     let stopping = async {
         for task in &background {
@@ -130,10 +172,10 @@ pub(crate) async fn run(mode: Mode, mut settings: Settings) -> Result<(), Exit> 
     };
     tokio::select! {
         stopped = stopping => stopped?,
-        () = signals.second() => return Err(Exit::failed("ended by a second signal; nothing acknowledged is lost")),
+        () = signals.next() => return Err(Exit::failed("ended by a second signal; nothing acknowledged is lost")),
     }
     tracing::info!("stopped");
-    Ok(())
+    ended
 }
 
 /// Each connection is a file to the system, which by default allows a process fewer of them than it could.
@@ -229,8 +271,16 @@ async fn start_engine(mode: Mode, settings: &Settings) -> Result<(Engine, [u8; 3
     if settings.ephemeral {
         return Ok((open::start(Backing::Memory, options)?, ids::random()));
     }
+    if settings.existing {
+        open::expect_existing(&settings.data)?;
+    }
+    let is_new = !open::is_there(&settings.data);
     let home = open::home(&settings.data)?;
     if mode == Mode::Serve {
+        if is_new {
+            let folder = settings.data.display();
+            tracing::warn!("{folder} was empty and is a new data directory now; --existing refuses to begin one");
+        }
         open::mark_served(&settings.data)?;
     }
     let ticket_key = open::ticket_key(&settings.data)?;
@@ -374,13 +424,23 @@ fn greet(mode: Mode, settings: &Settings, engine: &Engine, address: SocketAddr, 
     }
 }
 
-/// Opens what is there before anybody asks for it, and says how far that is where it takes its time.
-async fn open_databases(engine: Engine) {
+/// Opens what is there before anybody asks for it, and says how far that is where it takes its time. Where the clock does
+/// not fit what is there, a person has to say which of the two is right, and until then nothing is served.
+async fn open_databases(engine: Engine, refuse: oneshot::Sender<Exit>) {
     let opening = engine.clone();
     let mut opening = tokio::task::spawn_blocking(move || opening.open_all());
     loop {
         tokio::select! {
-            _ = &mut opening => break,
+            opened = &mut opening => {
+                let failed = opened.unwrap_or_default();
+                let clock = failed.into_iter().find(|(_, error)| matches!(error, DatabaseError::ClockBehind { .. }));
+                if let Some((name, error)) = clock {
+                    // Nobody listens when the server stops anyway.
+                    let _ = refuse.send(Exit::start(format!("{}/{}: {error}", name.project(), name.database())));
+                    return;
+                }
+                break;
+            }
             () = tokio::time::sleep(OPENING_SAID_EVERY) => {}
         }
         for (name, progress) in engine.opening() {
@@ -420,70 +480,6 @@ async fn reload(tls: Option<Tls>) {
             Ok(false) | Err(_) => {}
         }
         said = reloaded.err();
-    }
-}
-
-/// The signals that ask the process to stop.
-struct Signals {
-    count: watch::Receiver<u32>,
-}
-
-impl Signals {
-    /// Must be called within a runtime, in which a task counts them from now on.
-    #[cfg(unix)]
-    fn start() -> Result<Self, Exit> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).map_err(Exit::start)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(Exit::start)?;
-        let (sender, count) = watch::channel(0);
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                sender.send_modify(|count| *count += 1);
-            }
-        });
-        Ok(Self { count })
-    }
-
-    /// Must be called within a runtime, in which a task counts them from now on.
-    #[cfg(not(unix))]
-    fn start() -> Result<Self, Exit> {
-        let (sender, count) = watch::channel(0);
-        tokio::spawn(async move {
-            while tokio::signal::ctrl_c().await.is_ok() {
-                sender.send_modify(|count| *count += 1);
-            }
-            // Where there is no such signal, nothing comes.
-            std::future::pending::<()>().await;
-        });
-        Ok(Self { count })
-    }
-
-    async fn first(&self) {
-        self.at_least(1).await;
-    }
-
-    async fn second(&self) {
-        self.at_least(2).await;
-    }
-
-    async fn at_least(&self, wanted: u32) {
-        // The task that counts lives as long as the runtime.
-        let _ = self.count.clone().wait_for(|count| *count >= wanted).await.map(drop);
-    }
-}
-
-/// Says why a command ended, and with which code.
-pub(crate) fn code(ended: Result<(), Exit>) -> ExitCode {
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(exit) => {
-            eprintln!("hearth: {}", exit.message);
-            ExitCode::from(exit.code as u8)
-        }
     }
 }
 

@@ -99,11 +99,7 @@ mod tests {
 
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let seats = crate::connections::Seats::new(crate::connections::ConnectionLimits {
-            total_max: 9,
-            per_address_max: 9,
-            proxies: vec![],
-        });
+        let seats = crate::connections::Seats::new(crate::connections::ConnectionLimits::of_a_test());
         let router = axum::Router::new().route("/", axum::routing::get(|| async { "secure" }));
         let (_stop, stopped) = tokio::sync::watch::channel(false);
         tokio::spawn(crate::connections::accept(listener, Some(tls.clone()), router, seats, stopped));

@@ -58,11 +58,13 @@ pub(crate) static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
         known("cors.origins", Kind::List, ""),
         absent("admin_key", Kind::Secret),
         absent("admin_key_file", Kind::Path),
+        known("existing", Kind::Flag, "false"),
         known("accept_clock", Kind::Flag, "false"),
         known("log", Kind::Text, "info"),
         known("log_format", Kind::Choice(&["text", "json"]), "text"),
         known("limits.connections_max", Kind::Count, "10000"),
         known("limits.connections_per_address_max", Kind::Count, "256"),
+        known("limits.connection_idle_seconds_max", Kind::Count, "75"),
     ];
     let defaults = Limits::default();
     all.extend(LIMITS.iter().map(|limit| known(limit.key, Kind::Count, &(limit.get)(&defaults).to_string())));
@@ -99,7 +101,7 @@ pub(crate) const LIMITS: &[Limit] = limits! {
     counts: commit_writes_max, commit_bytes_max, queue_commits_max, group_commits_max, generation_bytes_max,
         generations_max, result_docs_max, result_docs_default, queries_running_max, outbox_bytes_max,
         listeners_per_connection_max, resume_changes_max, recent_commits_max, recent_bytes_max, history_bytes_max,
-        snapshot_log_bytes_min, databases_open_max,
+        snapshot_log_bytes_min, disk_free_bytes_min, databases_open_max,
         request_keys_per_scope_max, request_keys_max, links_max, message_bytes_max, url_bytes_max;
     seconds: query_time_max = "query_seconds_max", history = "history_seconds", request_key_life = "request_key_seconds",
         clock_leap_max = "clock_leap_seconds_max", clock_ahead_max = "clock_ahead_seconds_max";

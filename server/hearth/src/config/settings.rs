@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) listen_is_default: bool,
     pub(crate) data: PathBuf,
     pub(crate) ephemeral: bool,
+    /// Whether a data directory may not be made.
+    pub(crate) existing: bool,
     pub(crate) project: Option<String>,
     pub(crate) projects: Vec<String>,
     pub(crate) public: Option<PathBuf>,
@@ -36,6 +38,7 @@ pub(crate) struct Settings {
     pub(crate) log_json: bool,
     pub(crate) connections_max: usize,
     pub(crate) connections_per_address_max: usize,
+    pub(crate) connection_idle_max: Duration,
     pub(crate) limits: Limits,
     pub(crate) issuers: Vec<IssuerSetting>,
 }
@@ -160,6 +163,7 @@ impl Settings {
             listen_is_default: config.get("listen").is_none_or(|held| held.origin == Origin::Default),
             data: path("data").unwrap_or_default(),
             ephemeral: flag("ephemeral"),
+            existing: flag("existing"),
             project,
             projects,
             public: path("public"),
@@ -184,6 +188,7 @@ impl Settings {
             log_json: text("log_format").as_deref() == Some("json"),
             connections_max: small("limits.connections_max")?,
             connections_per_address_max: small("limits.connections_per_address_max")?,
+            connection_idle_max: Duration::from_secs(count("limits.connection_idle_seconds_max")?),
             limits,
             issuers: config.issuers.clone(),
         })

@@ -1,101 +1,11 @@
-//! The real program: starts, serves, stops, takes documents in and gives them out again.
+//! The program as a whole: starts, serves, stops, takes documents in and gives them out again.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 
-/// The program in an environment that holds no settings of it.
-fn hearth(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hearth"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HEARTH_")) {
-        command.env_remove(name);
-    }
-    command.current_dir(folder).env("NO_COLOR", "1").args(args);
-    command
-}
-
-#[track_caller]
-fn run(folder: &Path, args: &[&str]) -> Output {
-    hearth(folder, args).output().unwrap()
-}
-
-#[track_caller]
-fn succeed(folder: &Path, args: &[&str]) -> String {
-    let output = run(folder, args);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {stderr}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-#[track_caller]
-fn fail(folder: &Path, code: i32, args: &[&str]) -> String {
-    let output = run(folder, args);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
-    stderr
-}
-
-/// A running server; killed when dropped.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    #[track_caller]
-    fn start(folder: &Path, args: &[&str]) -> Self {
-        let args = [&["dev", "--listen", "127.0.0.1:0"], args].concat();
-        Self::spawn(hearth(folder, &args))
-    }
-
-    #[track_caller]
-    fn spawn(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.find_map(|line| line.unwrap().strip_prefix("hearth: listening on http://")?.parse().ok());
-        // It may go on writing.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { address: address.expect("it says where it listens"), child }
-    }
-
-    /// The status and body of an answer; the connection is closed after it.
-    fn ask(&self, head: &str, body: &str) -> (u16, String) {
-        let mut socket = TcpStream::connect(self.address).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let host = if head.to_lowercase().contains("\r\nhost:") { "" } else { "Host: localhost\r\n" };
-        let length = body.len();
-        write!(socket, "{head}\r\n{host}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, answer.split_once("\r\n\r\n").unwrap().1.to_string())
-    }
-
-    fn get(&self, target: &str) -> (u16, String) {
-        self.ask(&format!("GET {target} HTTP/1.1"), "")
-    }
-
-    /// Sends a signal and waits for the end.
-    fn stop(mut self) -> Option<i32> {
-        let status = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
-        assert!(status.success());
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn folder() -> tempfile::TempDir {
-    tempfile::tempdir().unwrap()
-}
+use crate::run::{Server, fail, folder, hearth, run, succeed};
 
 #[test]
 fn a_dev_server_serves_and_stops_when_it_is_told_to() {
@@ -206,7 +116,14 @@ fn a_running_server_takes_documents_in_and_gives_them_out() {
     assert_eq!(succeed(path, &["export", "--server", &url, "--collection", "a"]), DOCUMENTS);
     let csv = succeed(path, &["export", "--server", &url, "--collection", "many", "--format", "csv"]);
     assert_eq!(csv.lines().count(), 1_235);
-    assert!(fail(path, 2, &["export", "--server", &url]).contains("--collection"));
+    // Everything, at any depth, below documents that are missing too, and page by page.
+    let below: String =
+        (0..450).map(|n| format!("{{\"path\":\"b/none/c/{n:03}\",\"data\":{{\"n\":{n}}}}}\n")).collect();
+    fs::write(path.join("below.ndjson"), &below).unwrap();
+    succeed(path, &["import", "--server", &url, "below.ndjson"]);
+    let everything = succeed(path, &["export", "--server", &url]);
+    assert_eq!(everything.lines().count(), 2 + 450 + 1_234);
+    assert!(everything.starts_with(DOCUMENTS) && everything.contains(&below));
     assert!(fail(path, 1, &["import", "--server", "http://127.0.0.1:1", "in.ndjson"]).contains("127.0.0.1:1"));
 }
 
