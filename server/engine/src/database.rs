@@ -16,7 +16,8 @@ use crate::applier::Applier;
 use crate::authorize::{Access, Act, Authorized, Denied};
 use crate::backup::{BackupAccess, BackupError, BackupPoint, SnapshotFile};
 use crate::clock::Clock;
-use crate::feed::{Feed, Jobs};
+use crate::crew::Crew;
+use crate::feed::Feed;
 use crate::history;
 use crate::ids;
 use crate::keeper::{self, Archive, Keeper};
@@ -55,6 +56,7 @@ struct Inner {
     feed: Arc<Feed>,
     budget: Budget,
     queries: Arc<Semaphore>,
+    crew: Arc<dyn Crew>,
     keeper: Keeper,
     // Taken by `close`: without a queue the writer ends.
     queue: Mutex<Option<mpsc::Sender<Ask>>>,
@@ -83,7 +85,7 @@ pub(crate) struct Common {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access: Access,
     pub(crate) applier: Applier,
-    pub(crate) jobs: Jobs,
+    pub(crate) crew: Arc<dyn Crew>,
     pub(crate) queries: Arc<Semaphore>,
 }
 
@@ -151,7 +153,7 @@ impl Database {
         shared.log_grown.store(keeper::grown(&*log, archive.as_ref(), &standing), Ordering::Release);
         let budget =
             Budget { clock: common.clock.clone(), limits: common.limits.clone(), metrics: common.metrics.clone() };
-        let feed = Arc::new(Feed::new(shared.clone(), budget.clone(), common.jobs.clone()));
+        let feed = Arc::new(Feed::new(shared.clone(), budget.clone(), common.crew.clone()));
         let (queue, asked) = mpsc::channel(common.limits.queue_commits_max);
         let (applier, bytes) = (common.applier.clone(), common.limits.generation_bytes_max);
         let freeze = move || {
@@ -159,13 +161,15 @@ impl Database {
                 applier.wake();
             }
         };
+        let crew = &common.crew;
         let writer = Writer::start(&number.to_string(), shared.clone(), seen, log, feed.clone(), asked, freeze)?;
         common.metrics.databases_open.inc();
         Ok(Self {
             inner: Arc::new(Inner {
                 name,
                 access: common.access,
-                keeper: Keeper::new(shared.clone(), archive),
+                crew: crew.clone(),
+                keeper: Keeper::new(shared.clone(), crew.clone(), archive),
                 shared,
                 feed,
                 budget,
@@ -207,6 +211,22 @@ impl Database {
         history::trim(shared, Version::from_micros(old))?;
         self.keep();
         Ok(())
+    }
+
+    /// Whether somebody holds the registry of listeners.
+    pub(crate) fn is_telling(&self) -> bool {
+        self.inner.feed.is_busy()
+    }
+
+    /// Whether somebody keeps the applier away, or is it.
+    pub(crate) fn is_applying(&self) -> bool {
+        self.inner.shared.memtable.is_paused()
+    }
+
+    /// An outbox without listeners, bounded as this database is.
+    pub(crate) fn outbox(&self) -> Outbox {
+        let shared = &self.inner.shared;
+        Outbox::bounded(shared.limits.outbox_bytes_max, shared.metrics.clone())
     }
 
     /// Has the keeper go its round.
@@ -415,12 +435,14 @@ impl Database {
         work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
         let permit = self.inner.queries.clone().acquire_owned().await.map_err(|_| ReadError::Closed)?;
-        let done = tokio::task::spawn_blocking(move || {
+        let (done, answer) = oneshot::channel();
+        self.inner.crew.job(Box::new(move || {
             let result = work();
             drop(permit);
-            result
-        });
-        done.await.map_err(|_| ReadError::Closed)?
+            // Whoever asked may have gone.
+            let _ = done.send(result);
+        }));
+        answer.await.map_err(|_| ReadError::Closed)?
     }
 
     // ---- listening

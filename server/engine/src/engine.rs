@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use hearth_core::{DatabaseName, Id, Version};
 use hearth_store::{
-    Batch, Blob, Check, DatabaseId, Home, HomeError, LogOptions, Memory, NoLog, Sled, SledOptions, Snapshots, Store,
+    Batch, Blob, Check, DatabaseId, Home, HomeError, LogOptions, Memory, NoLog, Sled, SledOptions, SnapshotError,
+    Snapshots, Store,
 };
 use tokio::sync::Semaphore;
 
 use crate::applier::Applier;
 use crate::authorize::Access;
 use crate::clock::Clock;
+use crate::crew::{Crew, Threads};
 use crate::database::{Common, Database, OpenError, Opened};
-use crate::feed::Jobs;
+use crate::history::version_of;
 use crate::ids;
 use crate::keeper::Archive;
+use crate::keyspace::Keyspace;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::rebuild::{Progress, ProgressNow};
@@ -167,8 +170,7 @@ fn claim_state(store: &Sled, home: &Home) -> Result<(), StartError> {
 const WAITED_BYTES_MAX: u64 = 8 << 20;
 
 /// The version of the newest snapshot whose head is whole; zero where there is none.
-fn last_snapshot(snapshots: &Snapshots) -> Result<Version, HomeError> {
-    let versions = snapshots.list().map_err(HomeError::Snapshots)?;
+fn last_snapshot(snapshots: &Snapshots) -> Result<Version, SnapshotError> {
     let is_whole = |version: &Version| match snapshots.head(*version) {
         Ok(_) => true,
         Err(error) => {
@@ -176,7 +178,23 @@ fn last_snapshot(snapshots: &Snapshots) -> Result<Version, HomeError> {
             false
         }
     };
-    Ok(versions.into_iter().rev().find(is_whole).unwrap_or_default())
+    Ok(snapshots.list()?.into_iter().rev().find(is_whole).unwrap_or_default())
+}
+
+/// With what the log of a database is opened, by what else of it is there. What the options say is covered was durable.
+pub(crate) fn log_options(
+    store: &dyn Store,
+    number: u32,
+    snapshots: &Snapshots,
+    limits: &Limits,
+) -> Result<LogOptions, SnapshotError> {
+    let bytes = store.get(&Keyspace::new(number).applied()).ok().flatten();
+    let applied = bytes.and_then(|bytes| version_of(&bytes)).unwrap_or_default();
+    // When the state holds everything but the tail, only the tail is read again.
+    let check = if applied == Version::ZERO { Check::Whole } else { Check::Tail };
+    // What a snapshot holds was durable in the log; and either it or the state stands for what the log has dropped.
+    let covered = applied.max(last_snapshot(snapshots)?);
+    Ok(LogOptions { check, covered, free_bytes_min: limits.disk_free_bytes_min, ..LogOptions::default() })
 }
 
 /// What starting found.
@@ -205,7 +223,7 @@ impl Engine {
             }
         };
         let runtime = tokio::runtime::Handle::current();
-        let jobs: Jobs = Arc::new(move |job| drop(runtime.spawn_blocking(job)));
+        let crew: Arc<dyn Crew> = Arc::new(Threads::new(move |job| drop(runtime.spawn_blocking(job))));
         let limits = Arc::new(options.limits.clone());
         let metrics: Arc<Metrics> = Arc::default();
         let common = Common {
@@ -216,8 +234,8 @@ impl Engine {
             limits,
             metrics,
             access: options.access,
-            applier: Applier::start()?,
-            jobs,
+            applier: Applier::start(&*crew)?,
+            crew,
         };
         let on_disk = match &backing {
             Backing::Disk(home) => home.default_project(),
@@ -347,16 +365,11 @@ impl Engine {
                 home.create_database(name.project(), name.database(), id, epoch)?
             }
         };
-        let applied = self.applied(record.number);
-        // When the state holds everything but the tail, only the tail is read again.
-        let check = if applied == Version::ZERO { Check::Whole } else { Check::Tail };
-        let free_bytes_min = self.inner.common.limits.disk_free_bytes_min;
-        let snapshots = home.snapshots(record.number)?.leaving_free(free_bytes_min);
-        let last = last_snapshot(&snapshots)?;
-        // What a snapshot holds was durable in the log; and either it or the state stands for what the log has dropped.
-        let known = applied.max(last);
-        let options = LogOptions { check, covered: known, free_bytes_min, ..LogOptions::default() };
-        let (log, recovered) = home.open_log(record.number, known, options)?;
+        let limits = &self.inner.common.limits;
+        let snapshots = home.snapshots(record.number)?.leaving_free(limits.disk_free_bytes_min);
+        let options = log_options(&*self.inner.common.store, record.number, &snapshots, limits);
+        let options = options.map_err(HomeError::Snapshots)?;
+        let (log, recovered) = home.open_log(record.number, options.covered, options)?;
         if recovered.cut_bytes > 0 {
             let bytes = recovered.cut_bytes;
             tracing::warn!(%name, bytes, "cut a torn group off the end of the log; it was never acknowledged");
@@ -364,12 +377,6 @@ impl Engine {
         let (number, epoch, database) = (record.number, record.epoch, record.id);
         let archive = Some(Archive::new(snapshots, home.log_dir(number)?, database));
         Ok(Opened { name: name.clone(), number, epoch, log: Box::new(log), archive, progress })
-    }
-
-    fn applied(&self, number: u32) -> Version {
-        let key = crate::keyspace::Keyspace::new(number).applied();
-        let bytes = self.inner.common.store.get(&key).ok().flatten();
-        bytes.and_then(|bytes| crate::history::version_of(&bytes)).unwrap_or_default()
     }
 
     /// Opens the databases that are there, as many as may be open: so that what has to be rebuilt is under way before it is

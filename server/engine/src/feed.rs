@@ -3,9 +3,9 @@
 //! One watch serves all who listen to the same query. Watches are found by document, by collection and by group, so
 //! that a commit costs what it concerns and not what listens. Opening and catching up stand in `listen`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use hearth_core::Version;
 use hearth_core::change::Commit;
@@ -13,6 +13,7 @@ use hearth_core::query::Query;
 use hearth_core::watch::{Event, Kind, Outcome, Watch};
 use tokio::sync::Notify;
 
+use crate::crew::Crew;
 use crate::index::{EntryId, Index};
 use crate::metrics::Metrics;
 use crate::outbox::{Inbox, SharedEvent, TargetId};
@@ -23,14 +24,11 @@ use crate::view::{StateError, View};
 use crate::visible::Visible;
 use crate::writer::Shared;
 
-/// Runs work that may take long away from the thread that asked.
-pub(crate) type Jobs = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
-
 /// The feed of one database.
 pub(crate) struct Feed {
     pub(crate) shared: Arc<Shared>,
     pub(crate) budget: Budget,
-    jobs: Jobs,
+    pub(crate) crew: Arc<dyn Crew>,
     // Held while one commit is passed or one listener comes or goes; queries are run outside.
     registry: Mutex<Registry>,
     /// Up to which version every outbox holds what it is to tell.
@@ -82,7 +80,7 @@ struct Listener {
 }
 
 impl Feed {
-    pub(crate) fn new(shared: Arc<Shared>, budget: Budget, jobs: Jobs) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, budget: Budget, crew: Arc<dyn Crew>) -> Self {
         let registry = Registry {
             entries: HashMap::new(),
             by_query: HashMap::new(),
@@ -95,11 +93,16 @@ impl Feed {
             metrics: shared.metrics.clone(),
         };
         let told = Visible::new(registry.passed);
-        Self { shared, budget, jobs, registry: Mutex::new(registry), told }
+        Self { shared, budget, crew, registry: Mutex::new(registry), told }
     }
 
     pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether somebody holds the registry.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self.registry.try_lock(), Err(TryLockError::WouldBlock))
     }
 
     /// The token of a query's result at a version.
@@ -197,7 +200,7 @@ impl Feed {
         let inboxes: Vec<Arc<Inbox>> = watched.listeners.iter().map(|listener| listener.inbox.clone()).collect();
         inboxes.iter().for_each(|inbox| inbox.hold(version));
         let (feed, query, view) = (self.clone(), watched.query.clone(), self.view_at(version));
-        (self.jobs)(Box::new(move || {
+        self.crew.job(Box::new(move || {
             let found = feed.budget.run(&view, &query, spare(&query));
             feed.refilled(id, version, found.map(|found| found.rows));
             inboxes.iter().for_each(|inbox| inbox.release(version));
@@ -265,7 +268,7 @@ impl Feed {
         let mut registry = self.registry();
         registry.recent = Recent::new(version, &self.shared.limits);
         registry.passed = version;
-        let ids: Vec<EntryId> = registry.entries.keys().copied().collect();
+        let ids: BTreeSet<EntryId> = registry.entries.keys().copied().collect();
         for id in ids {
             match registry.entries.get(&id) {
                 Some(Entry::Waiting { woken, .. }) => woken.notify_one(),

@@ -1,15 +1,15 @@
-//! The keeper: what a database does beside its work, on a thread of its own: it takes away what was wiped, writes
+//! The keeper: what a database does beside its work, in rounds of a worker of its own: it takes away what was wiped, writes
 //! snapshots when the log has grown, and says which part of the log is needed no more.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use hearth_core::Version;
 use hearth_store::{CommitLog, DatabaseId, SnapshotHead, SnapshotSize, Snapshots};
 
+use crate::crew::{Crew, Hired, Pace, Turn, Worker};
 use crate::history;
 use crate::rebuild::Standing;
 use crate::snapshot::{self, SnapshotFailure};
@@ -21,10 +21,11 @@ const SNAPSHOTS_KEPT: usize = 2;
 /// The keeper of one database.
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
+    crew: Arc<dyn Crew>,
     /// None where nothing is on disk.
     archive: Option<Arc<Archive>>,
     // Held to look whether a round is going on, or to begin one.
-    round: Mutex<Option<JoinHandle<()>>>,
+    round: Mutex<Option<Box<dyn Hired>>>,
     /// Told to a round that the database is closing.
     stop: Arc<AtomicBool>,
 }
@@ -41,26 +42,23 @@ pub(crate) struct Archive {
 }
 
 impl Keeper {
-    pub(crate) fn new(shared: Arc<Shared>, archive: Option<Archive>) -> Self {
-        Self { shared, archive: archive.map(Arc::new), round: Mutex::default(), stop: Arc::default() }
+    pub(crate) fn new(shared: Arc<Shared>, crew: Arc<dyn Crew>, archive: Option<Archive>) -> Self {
+        Self { shared, crew, archive: archive.map(Arc::new), round: Mutex::default(), stop: Arc::default() }
     }
 
     /// Begins a round, unless one is going on or there is nothing to do. `then` is called when it is over.
     pub(crate) fn begin_round(&self, name: &str, then: impl FnOnce() + Send + 'static) {
         let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
-        if round.as_ref().is_some_and(|round| !round.is_finished()) || self.stop.load(Ordering::Acquire) {
+        if round.as_ref().is_some_and(|round| !round.is_over()) || self.stop.load(Ordering::Acquire) {
             return;
         }
         if let Some(over) = round.take() {
-            let _ = over.join();
+            over.join();
         }
         let (shared, archive, stop) = (self.shared.clone(), self.archive.clone(), self.stop.clone());
-        let run = move || {
-            run(&shared, archive.as_deref(), &stop);
-            then();
-        };
-        match std::thread::Builder::new().name(format!("keep {name}")).spawn(run) {
-            Ok(handle) => *round = Some(handle),
+        let next = Round { shared, archive, stop, then: Some(Box::new(then)) };
+        match self.crew.hire(format!("keep {name}"), Box::new(next)) {
+            Ok(hired) => *round = Some(hired),
             Err(error) => tracing::warn!(%error, "no thread for snapshots; they are tried again later"),
         }
     }
@@ -74,7 +72,7 @@ impl Keeper {
     #[cfg(test)]
     pub(crate) fn wait(&self) {
         if let Some(round) = self.round.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            round.join().unwrap();
+            assert!(round.join());
         }
     }
 
@@ -82,7 +80,7 @@ impl Keeper {
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         if let Some(round) = self.round.lock().unwrap_or_else(PoisonError::into_inner).take()
-            && round.join().is_err()
+            && !round.join()
         {
             tracing::error!("the keeper of a database ended in a panic; its message is above");
         }
@@ -93,7 +91,7 @@ impl Keeper {
         // Rounds take turns with it: two would write the same file.
         let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(going_on) = round.take() {
-            let _ = going_on.join();
+            going_on.join();
         }
         let Some(archive) = &self.archive else { return Ok(None) };
         let written = write(&self.shared, archive, &self.stop)?;
@@ -110,6 +108,25 @@ pub(crate) fn grown(log: &dyn CommitLog, archive: Option<&Archive>, standing: &S
         _ if standing.lacks_snapshot => u64::MAX / 2,
         None if log.start() > Version::ZERO => u64::MAX / 2,
         last => log.bytes_above(last.map_or(Version::ZERO, |(version, _)| *version)),
+    }
+}
+
+/// One round.
+struct Round {
+    shared: Arc<Shared>,
+    archive: Option<Arc<Archive>>,
+    stop: Arc<AtomicBool>,
+    /// Called when it is over.
+    then: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Worker for Round {
+    fn step(&mut self, _: Pace) -> Turn {
+        run(&self.shared, self.archive.as_deref(), &self.stop);
+        if let Some(then) = self.then.take() {
+            then();
+        }
+        Turn::Over
     }
 }
 
@@ -219,7 +236,7 @@ impl Archive {
         let versions = self.snapshots.list()?;
         let sized = |version: Version| {
             self.snapshots.head(version).ok()?;
-            Some((version, std::fs::metadata(self.snapshots.path(version)).ok()?.len()))
+            Some((version, self.snapshots.file_bytes(version).ok()?))
         };
         Ok(versions.into_iter().filter_map(sized).collect())
     }

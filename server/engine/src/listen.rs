@@ -101,9 +101,11 @@ impl Feed {
                 && let Start::After(after) = self.start(query, Some(token))?
                 && let Some(watch) = registry.live(id)
                 && registry.unchanged(query, after)
+                // Neither who asks nor the watch knows of a commit that is visible and not passed yet.
+                && after.max(watch.version()) <= registry.passed()
             {
                 let event = Event {
-                    version: registry.passed().max(after),
+                    version: registry.passed(),
                     changes: Vec::new(),
                     size: watch.size(),
                     aggregates: watch.aggregates(),

@@ -6,11 +6,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use hearth_core::Version;
 use hearth_store::{Batch, Blob, Direction, KeyRange, Store, StoreError};
 
+use crate::crew::Pace;
 use crate::keyspace::Keyspace;
 
 /// Keys that are applied to the state at once.
@@ -137,16 +138,20 @@ impl Memtable {
         !levels.frozen.is_empty()
     }
 
-    /// Waits until fewer than `generations_max` are waiting to be applied; with an error, they never will be.
-    pub(crate) fn wait_for_room(&self, generations_max: usize) -> Result<(), Arc<str>> {
+    /// Whether fewer than `generations_max` are waiting to be applied; may wait until it is so. With an error, it never
+    /// will be.
+    pub(crate) fn room(&self, generations_max: usize, pace: Pace) -> Result<bool, Arc<str>> {
         let mut levels = self.levels();
         while levels.frozen.len() >= generations_max {
             if let Some(cause) = self.failure() {
                 return Err(cause);
             }
+            if pace == Pace::Try {
+                return Ok(false);
+            }
             levels = self.room.wait(levels).unwrap_or_else(PoisonError::into_inner);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Why the state takes nothing more, if that is so.
@@ -157,6 +162,11 @@ impl Memtable {
     /// Keeps the applier away for as long as the guard is held.
     pub(crate) fn pause(&self) -> MutexGuard<'_, ()> {
         self.applying.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether somebody applies, or keeps the applier away.
+    pub(crate) fn is_paused(&self) -> bool {
+        matches!(self.applying.try_lock(), Err(TryLockError::WouldBlock))
     }
 
     /// Applies the frozen generations, oldest first.

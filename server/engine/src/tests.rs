@@ -22,6 +22,7 @@ use hearth_store::{AppendError, CommitLog, Entry, Home, HomeOptions, LogError, M
 use tokio::sync::Semaphore;
 
 use crate::applier::Applier;
+use crate::crew::{Crew, Threads};
 use crate::database::{Common, Opened};
 use crate::time::Time;
 use crate::{
@@ -585,6 +586,7 @@ fn full() -> AppendError {
 fn on_failing(failures: &Failures) -> (Database, Arc<crate::Metrics>) {
     let limits = Arc::new(Limits::default());
     let clock = Arc::new(ManualClock::at(NOW));
+    let crew: Arc<dyn Crew> = Arc::new(Threads::new(|job| job()));
     let common = Common {
         store: Arc::new(Memory::new()),
         time: Arc::new(Time::new(clock.clone(), limits.clock_leap_max, Arc::default())),
@@ -592,8 +594,8 @@ fn on_failing(failures: &Failures) -> (Database, Arc<crate::Metrics>) {
         limits: limits.clone(),
         metrics: Arc::default(),
         access: Access::Open,
-        applier: Applier::start().unwrap(),
-        jobs: Arc::new(|job| job()),
+        applier: Applier::start(&*crew).unwrap(),
+        crew,
         queries: Arc::new(Semaphore::new(1)),
     };
     let log = Box::new(Failing { inner: NoLog::new(), failures: failures.clone() });

@@ -1,6 +1,6 @@
 //! The writer: orders the commits of one database and makes them durable.
 //!
-//! Three stages, each a thread, so that one group is planned while another is being synced and a third is being told:
+//! Three stages, each a worker, so that one group is planned while another is being synced and a third is being told:
 //! plan (decide each commit on the state and what is planned) → log (one frame, one sync) → feed (listeners, then the
 //! callers). Every verdict, refusals included, is answered when all that it was decided on is durable.
 //!
@@ -9,7 +9,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, mpsc as std_mpsc};
-use std::thread;
 
 use hearth_core::change::Commit;
 use hearth_core::decide::decide;
@@ -19,6 +18,7 @@ use hearth_store::{AppendError, Blob, CommitLog, Entry};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{self, AdminEntry};
+use crate::crew::{Found, Handed, Hired, Pace, Turn, Worker};
 use crate::database::Common;
 use crate::feed::Feed;
 use crate::keys_seen::{self, KeysSeen, Seen};
@@ -149,7 +149,7 @@ struct Wipe {
 
 /// The running stages. Dropping the queue ends them; [`Writer::join`] waits for that.
 pub(crate) struct Writer {
-    threads: Vec<thread::JoinHandle<()>>,
+    stages: Vec<Box<dyn Hired>>,
 }
 
 impl Writer {
@@ -163,25 +163,23 @@ impl Writer {
         queue: mpsc::Receiver<Ask>,
         freeze: impl Fn() + Send + 'static,
     ) -> std::io::Result<Self> {
+        let crew = feed.crew.clone();
         let (to_log, from_plan) = std_mpsc::sync_channel(STAGE_GROUPS_MAX);
         let (to_feed, from_log) = std_mpsc::sync_channel(STAGE_GROUPS_MAX);
-        let planner = Planner::new(shared.clone(), seen);
-        let log_stage = LogStage { shared, log, freeze: Box::new(freeze) };
-        let spawn = |stage: &str, run: Box<dyn FnOnce() + Send>| {
-            thread::Builder::new().name(format!("{stage} {name}")).spawn(run)
-        };
-        let threads = vec![
-            spawn("plan", Box::new(move || planner.run(queue, &to_log)))?,
-            spawn("log", Box::new(move || log_stage.run(&from_plan, &to_feed)))?,
-            spawn("feed", Box::new(move || tell(&feed, &from_log)))?,
+        let plan = Planner::new(shared.clone(), seen, queue, to_log);
+        let log = LogStage { shared, log, freeze: Box::new(freeze), from_plan, to_feed, ready: None };
+        let stages = vec![
+            crew.hire(format!("plan {name}"), Box::new(plan))?,
+            crew.hire(format!("log {name}"), Box::new(log))?,
+            crew.hire(format!("feed {name}"), Box::new(FeedStage { feed, from_log, telling: None }))?,
         ];
-        Ok(Self { threads })
+        Ok(Self { stages })
     }
 
     /// Waits until everything that was asked is answered and the log is closed.
     pub(crate) fn join(self) {
-        for thread in self.threads {
-            if thread.join().is_err() {
+        for stage in self.stages {
+            if !stage.join() {
                 tracing::error!("a stage of the writer ended in a panic; its message is above");
             }
         }
@@ -192,6 +190,12 @@ impl Writer {
 
 struct Planner {
     shared: Arc<Shared>,
+    queue: mpsc::Receiver<Ask>,
+    to_log: std_mpsc::SyncSender<Group>,
+    /// A group that the log has no room for yet.
+    ready: Option<Group>,
+    /// A wipe that is not durable yet: nothing is planned on what it takes away.
+    wiping: Option<(Version, std_mpsc::Receiver<()>)>,
     planned: Version,
     number: u64,
     life: u64,
@@ -202,16 +206,71 @@ struct Planner {
     seen: KeysSeen,
     /// The last planned commits.
     recent: Ring,
-    /// A wipe that waits for the group before it.
+    /// What waits for the group before it, or for room.
     held: Option<Ask>,
 }
 
+impl Worker for Planner {
+    fn step(&mut self, pace: Pace) -> Turn {
+        if let Some(group) = self.ready.take() {
+            return self.hand_on(group, pace);
+        }
+        if let Some((version, done)) = self.wiping.take() {
+            match pace.receive(&done) {
+                Found::Work(()) => self.begin_anew(version),
+                Found::Nothing => {
+                    self.wiping = Some((version, done));
+                    return Turn::Nothing;
+                }
+                // The log has refused it.
+                Found::Closed => {}
+            }
+        }
+        let first = match self.held.take() {
+            Some(held) => held,
+            None => match pace.asked(&mut self.queue) {
+                Found::Work(ask) => ask,
+                Found::Nothing => return Turn::Nothing,
+                Found::Closed => return Turn::Over,
+            },
+        };
+        match self.shared.memtable.room(self.shared.limits.generations_max, pace) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.held = Some(first);
+                return Turn::Nothing;
+            }
+            Err(cause) => {
+                if let Ask::Commit { reply, .. } | Ask::Wipe { reply, .. } = first {
+                    // Whoever asked may have gone; then nobody is to be told.
+                    let _ = reply.send(Err(CommitError::ReadOnly { cause }));
+                }
+                return Turn::Worked;
+            }
+        }
+        let group = match first {
+            Ask::Wipe { epoch, reply } => self.wipe(epoch, reply),
+            first => self.plan(first),
+        };
+        self.hand_on(group, pace)
+    }
+}
+
 impl Planner {
-    fn new(shared: Arc<Shared>, seen: KeysSeen) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        seen: KeysSeen,
+        queue: mpsc::Receiver<Ask>,
+        to_log: std_mpsc::SyncSender<Group>,
+    ) -> Self {
         let planned = shared.visible.version();
         let recent = Ring::new(planned, shared.limits.recent_commits_max, shared.limits.recent_bytes_max);
         Self {
             shared,
+            queue,
+            to_log,
+            ready: None,
+            wiping: None,
             planned,
             number: 0,
             life: 0,
@@ -223,23 +282,14 @@ impl Planner {
         }
     }
 
-    fn run(mut self, mut queue: mpsc::Receiver<Ask>, to_log: &std_mpsc::SyncSender<Group>) {
-        while let Some(first) = self.held.take().or_else(|| queue.blocking_recv()) {
-            if let Err(cause) = self.shared.memtable.wait_for_room(self.shared.limits.generations_max) {
-                if let Ask::Commit { reply, .. } | Ask::Wipe { reply, .. } = first {
-                    // Whoever asked may have gone; then nobody is to be told.
-                    let _ = reply.send(Err(CommitError::ReadOnly { cause }));
-                }
-                continue;
+    fn hand_on(&mut self, group: Group, pace: Pace) -> Turn {
+        match pace.hand(&self.to_log, group) {
+            Handed::Over => Turn::Worked,
+            Handed::Full(group) => {
+                self.ready = Some(group);
+                Turn::Nothing
             }
-            if let Ask::Wipe { epoch, reply } = first {
-                self.wipe(epoch, reply, to_log);
-                continue;
-            }
-            let group = self.plan(first, &mut queue);
-            if to_log.send(group).is_err() {
-                return;
-            }
+            Handed::Closed => Turn::Over,
         }
     }
 
@@ -260,8 +310,8 @@ impl Planner {
         }
     }
 
-    /// Plans a wipe and waits until it is durable: nothing is planned on what it takes away.
-    fn wipe(&mut self, epoch: u64, reply: Reply, to_log: &std_mpsc::SyncSender<Group>) {
+    /// Plans a wipe.
+    fn wipe(&mut self, epoch: u64, reply: Reply) -> Group {
         let mut group = self.group();
         let version = self.planned.next(self.shared.time.micros());
         self.planned = version;
@@ -275,17 +325,21 @@ impl Planner {
         group.last = version;
         let (done, is_done) = std_mpsc::sync_channel(1);
         group.wipe = Some(Wipe { life, done });
-        if to_log.send(group).is_ok() && is_done.recv().is_ok() {
-            self.overlay.clear();
-            self.unpublished.clear();
-            self.seen = KeysSeen::default();
-            let limits = &self.shared.limits;
-            self.recent = Ring::new(version, limits.recent_commits_max, limits.recent_bytes_max);
-        }
+        self.wiping = Some((version, is_done));
+        group
+    }
+
+    /// Forgets what a wipe has taken away.
+    fn begin_anew(&mut self, version: Version) {
+        self.overlay.clear();
+        self.unpublished.clear();
+        self.seen = KeysSeen::default();
+        let limits = &self.shared.limits;
+        self.recent = Ring::new(version, limits.recent_commits_max, limits.recent_bytes_max);
     }
 
     /// Plans a group of all that waits.
-    fn plan(&mut self, first: Ask, queue: &mut mpsc::Receiver<Ask>) -> Group {
+    fn plan(&mut self, first: Ask) -> Group {
         let mut group = self.group();
         let view = self.shared.view();
         let mut touched = Vec::new();
@@ -304,7 +358,7 @@ impl Planner {
                 }
             }
             let full = group.verdicts.len() >= self.shared.limits.group_commits_max || group.bytes >= GROUP_BYTES_MAX;
-            next = if full { None } else { queue.try_recv().ok() };
+            next = if full { None } else { self.queue.try_recv().ok() };
         }
         group.last = self.planned;
         self.unpublished.push_back((self.number, touched));
@@ -460,6 +514,10 @@ struct LogStage {
     log: Box<dyn CommitLog>,
     /// Freezes a full generation and wakes the applier.
     freeze: Box<dyn Fn() + Send>,
+    from_plan: std_mpsc::Receiver<Group>,
+    to_feed: std_mpsc::SyncSender<Durable>,
+    /// What the feed has no room for yet.
+    ready: Option<Durable>,
 }
 
 /// Commits that are visible, and whom to tell.
@@ -469,19 +527,36 @@ struct Durable {
     verdicts: Vec<(Reply, Result<Committed, CommitError>)>,
 }
 
-impl LogStage {
-    fn run(mut self, from_plan: &std_mpsc::Receiver<Group>, to_feed: &std_mpsc::SyncSender<Durable>) {
-        while let Ok(group) = from_plan.recv() {
-            if let Some(durable) = self.append(group)
-                && to_feed.send(durable).is_err()
-            {
-                break;
+impl Worker for LogStage {
+    fn step(&mut self, pace: Pace) -> Turn {
+        let durable = match self.ready.take() {
+            Some(durable) => Some(durable),
+            None => match pace.receive(&self.from_plan) {
+                Found::Work(group) => self.append(group),
+                Found::Nothing => return Turn::Nothing,
+                Found::Closed => {
+                    self.log.close();
+                    return Turn::Over;
+                }
+            },
+        };
+        let handed = durable.map_or(Handed::Over, |durable| pace.hand(&self.to_feed, durable));
+        self.drop_needless();
+        match handed {
+            Handed::Over => Turn::Worked,
+            Handed::Full(durable) => {
+                self.ready = Some(durable);
+                Turn::Nothing
             }
-            self.drop_needless();
+            Handed::Closed => {
+                self.log.close();
+                Turn::Over
+            }
         }
-        self.log.close();
     }
+}
 
+impl LogStage {
     /// Lets go of what of the log is needed no more.
     fn drop_needless(&mut self) {
         let needless = Version::from_micros(self.shared.log_needless.swap(0, Ordering::AcqRel));
@@ -556,17 +631,46 @@ fn refuse(group: Group, error: &CommitError) {
 
 // ---- feed
 
-fn tell(feed: &Arc<Feed>, from_log: &std_mpsc::Receiver<Durable>) {
-    while let Ok(Durable { commits, wiped, verdicts }) = from_log.recv() {
-        if let Some(version) = wiped {
-            feed.wiped(version);
+struct FeedStage {
+    feed: Arc<Feed>,
+    from_log: std_mpsc::Receiver<Durable>,
+    /// What is being told.
+    telling: Option<Telling>,
+}
+
+struct Telling {
+    commits: std::vec::IntoIter<(Arc<Commit>, usize)>,
+    verdicts: Vec<(Reply, Result<Committed, CommitError>)>,
+}
+
+impl Worker for FeedStage {
+    /// Passes one commit, or answers the callers of a group that is passed.
+    fn step(&mut self, pace: Pace) -> Turn {
+        let telling = match &mut self.telling {
+            Some(telling) => telling,
+            None => match pace.receive(&self.from_log) {
+                Found::Work(Durable { commits, wiped, verdicts }) => {
+                    if let Some(version) = wiped {
+                        self.feed.wiped(version);
+                    }
+                    self.telling.insert(Telling { commits: commits.into_iter(), verdicts })
+                }
+                Found::Nothing => return Turn::Nothing,
+                Found::Closed => {
+                    self.feed.close();
+                    return Turn::Over;
+                }
+            },
+        };
+        if let Some((commit, bytes)) = telling.commits.next() {
+            self.feed.pass(&commit, bytes);
+            return Turn::Worked;
         }
-        for (commit, bytes) in commits {
-            feed.pass(&commit, bytes);
-        }
-        for (reply, verdict) in verdicts {
+        for (reply, verdict) in std::mem::take(&mut telling.verdicts) {
+            // Whoever asked may have gone; then nobody is to be told.
             let _ = reply.send(verdict);
         }
+        self.telling = None;
+        Turn::Worked
     }
-    feed.close();
 }

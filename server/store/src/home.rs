@@ -28,6 +28,7 @@ use hearth_core::Version;
 
 use self::catalog::Catalog;
 pub use self::catalog::DatabaseRecord;
+use crate::disk::RealDisk;
 use crate::durable;
 use crate::log::{DatabaseId, FileLog, LogError, LogOptions, Recovered};
 use crate::note::{self, Kind, Line, NOTE_BYTES_MAX, NoteError};
@@ -393,7 +394,7 @@ impl Home {
         let (project, database) = (project.into(), database.into());
         let record = DatabaseRecord { number, project, database, id, epoch };
         let folder = self.database_dir(number);
-        FileLog::create_behind(&folder.join(LOG), id, after).map_err(HomeError::from)?;
+        FileLog::create_behind(&RealDisk, &folder.join(LOG), id, after).map_err(HomeError::from)?;
         fill(&Snapshots::new(folder.join(SNAPSHOTS), id))?;
         note_write(&folder.join(CREATED), DATABASE_KIND, &[vec!["id".into(), id.to_string()]])?;
         let mut changed = catalog.clone();

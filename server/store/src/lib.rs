@@ -8,6 +8,8 @@ mod store;
 mod memory;
 mod sled;
 
+mod disk;
+
 mod log;
 mod snapshot;
 
@@ -16,6 +18,7 @@ mod home;
 mod durable;
 mod note;
 
+pub use crate::disk::{Disk, DiskFile, DiskReader, RealDisk};
 pub use crate::home::{DatabaseRecord, Home, HomeError, HomeOptions, HomeView, StateFound};
 pub use crate::log::{
     AppendError, Check, CommitLog, CopyError, Damage, DatabaseId, Entry, Fault, FileLog, GROUP_BYTES_MAX, LogCopy,

@@ -4,7 +4,6 @@
 //! engine's. [`FileLog`] keeps them in a folder, [`NoLog`] nowhere.
 
 mod copy;
-mod disk;
 mod file;
 mod frame;
 mod segment;

@@ -14,12 +14,13 @@
 //! Numbers have their low end first. The checksums of a block start from the head's and the block's number, so a block
 //! of elsewhere is none here.
 
-use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hearth_core::Version;
 
+use crate::disk::{Appending, Disk, DiskReader, RealDisk};
 use crate::durable;
 use crate::log::DatabaseId;
 
@@ -153,6 +154,7 @@ pub enum SnapshotFault {
 /// The snapshots of one database, in a folder that is theirs.
 #[derive(Clone, Debug)]
 pub struct Snapshots {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
     database: DatabaseId,
     free_bytes_min: u64,
@@ -161,7 +163,12 @@ pub struct Snapshots {
 impl Snapshots {
     /// The snapshots in `folder`, which need not be there.
     pub fn new(folder: PathBuf, database: DatabaseId) -> Self {
-        Self { folder, database, free_bytes_min: 0 }
+        Self::on(Arc::new(RealDisk), folder, database)
+    }
+
+    /// The same on any disk.
+    pub fn on(disk: Arc<dyn Disk>, folder: PathBuf, database: DatabaseId) -> Self {
+        Self { disk, folder, database, free_bytes_min: 0 }
     }
 
     /// The same, of which one that is written gives up when it would leave less free on the disk.
@@ -194,12 +201,16 @@ impl Snapshots {
     }
 
     fn names(&self) -> Result<Vec<String>, SnapshotError> {
-        let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(io_error("read", &self.folder))?,
-        };
-        let name = |entry: io::Result<fs::DirEntry>| entry.map(|entry| entry.file_name().to_string_lossy().into());
-        entries.map(name).collect::<io::Result<_>>().map_err(io_error("read", &self.folder))
+        match self.disk.names(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            names => names.map_err(io_error("read", &self.folder)),
+        }
+    }
+
+    /// How large the file of a snapshot is.
+    pub fn file_bytes(&self, version: Version) -> Result<u64, SnapshotError> {
+        let path = self.path(version);
+        self.disk.file_bytes(&path).map_err(io_error("read", &path))
     }
 
     /// Removes what a crash has left of snapshots that were being written. Only while none is being written.
@@ -207,8 +218,7 @@ impl Snapshots {
         for name in self.names()? {
             let ours = name.strip_suffix(durable::NEW).is_some_and(|name| self.named(name).is_some());
             if ours {
-                let path = self.folder.join(name);
-                durable::remove(&path).map_err(io_error("remove", &path))?;
+                self.remove_file(&self.folder.join(name))?;
             }
         }
         Ok(())
@@ -216,22 +226,29 @@ impl Snapshots {
 
     /// Removes the snapshot of a version, if it is there.
     pub fn remove(&self, version: Version) -> Result<(), SnapshotError> {
-        let path = self.path(version);
-        durable::remove(&path).map_err(io_error("remove", &path))
+        self.remove_file(&self.path(version))
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<(), SnapshotError> {
+        match self.disk.remove(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| self.disk.sync_folder(&self.folder)).map_err(io_error("remove", path)),
+        }
     }
 
     /// Begins a snapshot. It is not there until it is finished.
     pub fn begin(&self, head: SnapshotHead) -> Result<SnapshotWriter, SnapshotError> {
-        durable::create_folder(&self.folder).map_err(io_error("create", &self.folder))?;
+        self.disk.create_folder(&self.folder).map_err(io_error("create", &self.folder))?;
         let path = self.path(head.version);
         let prepared = durable::prepared(&path);
-        let file = File::create(&prepared).map_err(io_error("create", &prepared))?;
+        let file = self.disk.create(&prepared).map_err(io_error("create", &prepared))?;
         let compressor = zstd::bulk::Compressor::new(LEVEL).map_err(io_error("write", &prepared))?;
         let encoded = encode_head(&head);
         let mut writer = SnapshotWriter {
+            disk: self.disk.clone(),
             path,
             prepared,
-            file: Some(BufWriter::with_capacity(1 << 16, file)),
+            file: Some(BufWriter::with_capacity(1 << 16, Appending::new(file))),
             seed: crc32c::crc32c(&encoded),
             compressor,
             section: END,
@@ -254,7 +271,7 @@ impl Snapshots {
 
     /// Begins to read the snapshot of a version.
     pub fn read(&self, version: Version) -> Result<SnapshotReader, SnapshotError> {
-        SnapshotReader::open(self.path(version), self.database, version)
+        SnapshotReader::open(&*self.disk, self.path(version), self.database, version)
     }
 
     /// Reads all of a snapshot and believes nothing, without unpacking it.
@@ -268,10 +285,11 @@ impl Snapshots {
 
 /// A snapshot that is being written. Dropped before it is finished, it leaves nothing.
 pub struct SnapshotWriter {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     prepared: PathBuf,
     /// None when it is finished.
-    file: Option<BufWriter<File>>,
+    file: Option<BufWriter<Appending>>,
     seed: u32,
     compressor: zstd::bulk::Compressor<'static>,
     section: u8,
@@ -319,10 +337,10 @@ impl SnapshotWriter {
         totals.extend_from_slice(&self.size.records.to_le_bytes());
         self.write_block(&totals, totals.len(), 0)?;
         let file = self.file.take().expect("it is finished once");
-        let file = file.into_inner().map_err(|error| io_error("write", &self.prepared)(error.into_error()))?;
-        file.sync_all().map_err(io_error("sync", &self.prepared))?;
-        fs::rename(&self.prepared, &self.path).map_err(io_error("rename", &self.prepared))?;
-        durable::sync_folder(durable::parent(&self.path)).map_err(io_error("sync", &self.path))?;
+        let mut file = file.into_inner().map_err(|error| io_error("write", &self.prepared)(error.into_error()))?;
+        file.sync().map_err(io_error("sync", &self.prepared))?;
+        self.disk.rename(&self.prepared, &self.path).map_err(io_error("rename", &self.prepared))?;
+        self.disk.sync_folder(durable::parent(&self.path)).map_err(io_error("sync", &self.path))?;
         Ok(self.size)
     }
 
@@ -355,7 +373,7 @@ impl SnapshotWriter {
 
     /// Gives up where the disk is getting full: the log and the state need what is left.
     fn leave_free(&self) -> Result<(), SnapshotError> {
-        match durable::free_bytes(durable::parent(&self.path)) {
+        match self.disk.free_bytes(durable::parent(&self.path)) {
             Some(free) if free < self.free_bytes_min.saturating_add(SYNC_BYTES) && self.free_bytes_min > 0 => {
                 let text =
                     format!("only {free} bytes are free on the disk, and {} are to be left", self.free_bytes_min);
@@ -374,7 +392,7 @@ impl SnapshotWriter {
             self.unsynced = 0;
             self.leave_free()?;
             let file = self.file.as_mut().expect("it was there a moment ago");
-            let synced = file.flush().and_then(|()| file.get_ref().sync_data());
+            let synced = file.flush().and_then(|()| file.get_mut().sync());
             synced.map_err(io_error("sync", &self.prepared))?;
         }
         Ok(())
@@ -384,14 +402,14 @@ impl SnapshotWriter {
 impl Drop for SnapshotWriter {
     fn drop(&mut self) {
         // Also after a failed finish, unless the new name holds. What cannot be removed is removed at the next start.
-        let _ = fs::remove_file(&self.prepared);
+        let _ = self.disk.remove(&self.prepared);
     }
 }
 
 /// Reads a snapshot from its head to its end, a block at a time.
 pub struct SnapshotReader {
     path: PathBuf,
-    file: BufReader<File>,
+    file: BufReader<Box<dyn DiskReader>>,
     head: SnapshotHead,
     seed: u32,
     offset: u64,
@@ -410,8 +428,8 @@ struct Block {
 }
 
 impl SnapshotReader {
-    fn open(path: PathBuf, database: DatabaseId, version: Version) -> Result<Self, SnapshotError> {
-        let file = File::open(&path).map_err(io_error("read", &path))?;
+    fn open(disk: &dyn Disk, path: PathBuf, database: DatabaseId, version: Version) -> Result<Self, SnapshotError> {
+        let file = disk.read(&path).map_err(io_error("read", &path))?;
         let mut file = BufReader::with_capacity(1 << 16, file);
         let damaged = |fault| SnapshotError::Damaged { path: path.clone(), offset: 0, fault };
         let mut bytes = [0; HEAD_BYTES];

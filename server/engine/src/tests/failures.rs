@@ -111,6 +111,7 @@ fn last(platter: &Platter) -> Version {
 fn open(platter: &Arc<Mutex<Platter>>) -> Database {
     let (limits, metrics) = (Arc::new(Limits::default()), Arc::default());
     let clock = Arc::new(ManualClock::at(NOW));
+    let crew: Arc<dyn Crew> = Arc::new(Threads::new(|job| job()));
     let common = Common {
         store: Arc::new(Memory::new()),
         time: Arc::new(Time::new(clock.clone(), limits.clock_leap_max, Arc::clone(&metrics))),
@@ -118,8 +119,8 @@ fn open(platter: &Arc<Mutex<Platter>>) -> Database {
         limits,
         metrics,
         access: Access::Open,
-        applier: Applier::start().unwrap(),
-        jobs: Arc::new(|job| job()),
+        applier: Applier::start(&*crew).unwrap(),
+        crew,
         queries: Arc::new(Semaphore::new(4)),
     };
     let log = Box::new(Scripted { platter: platter.clone(), ended: None });

@@ -12,6 +12,7 @@ use super::file::list;
 use super::frame::{self, HEAD_BYTES, Head};
 use super::segment::{Next, Reader};
 use super::{Damage, DatabaseId, Entry, Fault, LogError};
+use crate::disk::RealDisk;
 
 #[cfg(test)]
 mod tests;
@@ -85,10 +86,10 @@ impl LogCopy {
 
     fn try_open(folder: &Path, database: DatabaseId, part: LogPart) -> Result<Self, CopyError> {
         let after = part.after;
-        let mut segments: Vec<u32> = list(folder).map_err(LogError::from)?.segments.into_iter().collect();
+        let mut segments: Vec<u32> = list(&RealDisk, folder).map_err(LogError::from)?.segments.into_iter().collect();
         let mut found: Option<(usize, Reader)> = None;
         for (index, segment) in segments.iter().enumerate() {
-            let reader = Reader::open(folder, database, *segment, None, Version::ZERO)?;
+            let reader = Reader::open(&RealDisk, folder, database, *segment, None, Version::ZERO)?;
             match (reader.head().after, &found) {
                 (begins, None) if begins > after => return Err(CopyError::Dropped { begins, after }),
                 (begins, Some(_)) if begins > after => break,
@@ -153,7 +154,7 @@ impl LogCopy {
                     let Some(segment) = next.next() else {
                         return Err(self.reader.damage(Fault::Short { last, known: upto }).into());
                     };
-                    let reader = Reader::open(&self.folder, self.database, segment, None, last)?;
+                    let reader = Reader::open(&RealDisk, &self.folder, self.database, segment, None, last)?;
                     if reader.head().after != last {
                         let found = reader.head().after;
                         return Err(reader.damage(Fault::Gap { found, expected: last }).into());

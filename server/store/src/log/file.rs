@@ -5,18 +5,16 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hearth_core::Version;
 
-use super::disk::{Disk, DiskFile, RealDisk};
 use super::frame::{self, FRAME_HEAD_BYTES, HEAD_BYTES, Head};
 use super::segment::{self, Named, Next, Reader};
 use super::{AppendError, CommitLog, Damage, DatabaseId, Entry, Fault, LogError, LogIoError, ReplayError, admit};
-use crate::durable;
+use crate::disk::{Disk, DiskFile, RealDisk};
 
 /// Above this, the memory of a frame is given back after it was written.
 const FRAME_KEPT_BYTES_MAX: usize = 4 << 20;
@@ -77,7 +75,7 @@ pub struct FileLog {
     folder: PathBuf,
     database: DatabaseId,
     options: LogOptions,
-    disk: Box<dyn Disk>,
+    disk: Arc<dyn Disk>,
     /// The number of the first segment; those before it were dropped.
     first: u32,
     /// From which version each segment continues.
@@ -99,20 +97,30 @@ pub struct FileLog {
 impl FileLog {
     /// Begins the log of a new database in `folder`, which may be there but must hold no segment. Durable on return.
     pub fn create(folder: &Path, database: DatabaseId) -> Result<(), LogError> {
-        Self::create_behind(folder, database, Version::ZERO)
+        Self::create_on(&RealDisk, folder, database)
+    }
+
+    /// The same on any disk.
+    pub fn create_on(disk: &dyn Disk, folder: &Path, database: DatabaseId) -> Result<(), LogError> {
+        Self::create_behind(disk, folder, database, Version::ZERO)
     }
 
     /// The same for a database of which a snapshot holds everything up to `after`: there the log begins.
-    pub(crate) fn create_behind(folder: &Path, database: DatabaseId, after: Version) -> Result<(), LogError> {
-        durable::create_folder(folder).map_err(io_error("create", folder))?;
-        if !list(folder)?.segments.is_empty() {
+    pub(crate) fn create_behind(
+        disk: &dyn Disk,
+        folder: &Path,
+        database: DatabaseId,
+        after: Version,
+    ) -> Result<(), LogError> {
+        disk.create_folder(folder).map_err(io_error("create", folder))?;
+        if !list(disk, folder)?.segments.is_empty() {
             let cause = io::ErrorKind::AlreadyExists.into();
             return Err(io_error("create a log in", folder)(cause).into());
         }
         // Only the first segment of all begins at zero.
         let segment = if after == Version::ZERO { 1 } else { 2 };
         let head = Head { database, segment, after };
-        match begin(&RealDisk, folder, head) {
+        match begin(disk, folder, head) {
             Ok(_) => Ok(()),
             Err(NotBegun::Undone(cause) | NotBegun::Unsynced(cause)) => {
                 Err(io_error("create a log in", folder)(cause).into())
@@ -122,7 +130,7 @@ impl FileLog {
 
     /// Whether `folder` is not there or holds no segment.
     pub(crate) fn is_empty(folder: &Path) -> Result<bool, LogError> {
-        match list(folder) {
+        match list(&RealDisk, folder) {
             Ok(listed) => Ok(listed.segments.is_empty()),
             Err(error) if error.cause.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(error) => Err(error.into()),
@@ -140,18 +148,19 @@ impl FileLog {
         known: Version,
         options: LogOptions,
     ) -> Result<(Self, Recovered), LogError> {
-        Self::open_on(Box::new(RealDisk), folder, database, known, options)
+        Self::open_on(Arc::new(RealDisk), folder, database, known, options)
     }
 
-    pub(super) fn open_on(
-        disk: Box<dyn Disk>,
+    /// The same on any disk.
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
         folder: &Path,
         database: DatabaseId,
         known: Version,
         options: LogOptions,
     ) -> Result<(Self, Recovered), LogError> {
-        let listed = list(folder)?;
-        let found = survey(folder, database, &listed.segments, known, &options)?;
+        let listed = list(&*disk, folder)?;
+        let mut found = survey(&*disk, folder, database, &listed.segments, known, &options)?;
 
         // From here on the log is believed, and changed. What a killed process had written and not yet synced is
         // about to be shown, so it is synced now, cut or not.
@@ -159,8 +168,14 @@ impl FileLog {
             disk.remove(path).map_err(io_error("remove", path))?;
         }
         let (bytes, cut_bytes) = (found.tail.offset(), found.cut_bytes);
+        let last_group = found.tail.last_group()?;
         let path = found.tail.path();
         let mut file = disk.open(path).map_err(io_error("open", path))?;
+        // Its sync may be what has failed in the process before. Then the system goes on showing what it never brought to
+        // the disk, and calls the next sync a success; only what is written again is written at all.
+        if let Some((offset, group)) = last_group {
+            file.write_at(offset, &group).map_err(io_error("write", path))?;
+        }
         if cut_bytes > 0 {
             file.truncate(bytes).map_err(io_error("cut", path))?;
         }
@@ -178,12 +193,13 @@ impl FileLog {
         known: Version,
         options: LogOptions,
     ) -> Result<(Self, Recovered), LogError> {
-        let found = survey(folder, database, &list(folder)?.segments, known, &options)?;
-        Ok(Self::found(Box::new(RealDisk), folder, database, options, found, None))
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let found = survey(&*disk, folder, database, &list(&*disk, folder)?.segments, known, &options)?;
+        Ok(Self::found(disk, folder, database, options, found, None))
     }
 
     fn found(
-        disk: Box<dyn Disk>,
+        disk: Arc<dyn Disk>,
         folder: &Path,
         database: DatabaseId,
         options: LogOptions,
@@ -345,7 +361,7 @@ impl CommitLog for FileLog {
                 continue;
             }
             let bytes_max = next.is_none().then_some(self.bytes);
-            let mut reader = Reader::open(&self.folder, self.database, segment, bytes_max, *start)?;
+            let mut reader = Reader::open(&*self.disk, &self.folder, self.database, segment, bytes_max, *start)?;
             expect_start(&reader, *start)?;
             loop {
                 match reader.next()? {
@@ -398,7 +414,8 @@ impl CommitLog for FileLog {
         }
         let bytes_max = next.is_none().then_some(self.bytes);
         let segment = self.first + index as u32;
-        let mut reader = Reader::open(&self.folder, self.database, segment, bytes_max, self.starts[index])?;
+        let mut reader =
+            Reader::open(&*self.disk, &self.folder, self.database, segment, bytes_max, self.starts[index])?;
         loop {
             match reader.next()? {
                 Next::Group if reader.last() < version => {}
@@ -448,14 +465,13 @@ pub(super) struct Listed {
     unfinished: Vec<PathBuf>,
 }
 
-pub(super) fn list(folder: &Path) -> Result<Listed, LogIoError> {
+pub(super) fn list(disk: &dyn Disk, folder: &Path) -> Result<Listed, LogIoError> {
     let mut listed = Listed { segments: BTreeSet::new(), unfinished: Vec::new() };
-    for entry in fs::read_dir(folder).map_err(io_error("read", folder))? {
-        let entry = entry.map_err(io_error("read", folder))?;
-        match entry.file_name().to_str().map(segment::named) {
-            Some(Named::Segment(segment)) => drop(listed.segments.insert(segment)),
-            Some(Named::New) => listed.unfinished.push(entry.path()),
-            Some(Named::Other) | None => {}
+    for name in disk.names(folder).map_err(io_error("read", folder))? {
+        match segment::named(&name) {
+            Named::Segment(segment) => drop(listed.segments.insert(segment)),
+            Named::New => listed.unfinished.push(folder.join(name)),
+            Named::Other => {}
         }
     }
     Ok(listed)
@@ -474,6 +490,7 @@ struct Survey {
 }
 
 fn survey(
+    disk: &dyn Disk,
     folder: &Path,
     database: DatabaseId,
     segments: &BTreeSet<u32>,
@@ -493,7 +510,7 @@ fn survey(
         if found != segment {
             return Err(damage(Fault::SegmentMissing { segment }, reach));
         }
-        let mut reader = Reader::open(folder, database, segment, None, reach)?;
+        let mut reader = Reader::open(disk, folder, database, segment, None, reach)?;
         let start = reader.head().after;
         match exactly {
             // What lies before was dropped, and must be had elsewhere.

@@ -1,6 +1,5 @@
 //! Reading one segment from its head to its end, and telling a torn end from damage.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -8,6 +7,7 @@ use hearth_core::Version;
 
 use super::frame::{self, FORMAT, FRAME_BYTES_MAX, FRAME_HEAD_BYTES, FrameHead, HEAD_BYTES, Head, NoHead};
 use super::{Damage, DatabaseId, Fault, LogError, LogIoError};
+use crate::disk::{Disk, DiskReader};
 
 /// The end of a segment's name.
 const NAME_END: &str = ".seg";
@@ -54,9 +54,11 @@ pub(super) fn named(text: &str) -> Named {
 pub(super) struct Reader {
     path: PathBuf,
     head: Head,
-    file: BufReader<File>,
+    file: BufReader<Box<dyn DiskReader>>,
     /// Where the next frame begins.
     offset: u64,
+    /// Where the group before it begins, if there is one.
+    group: Option<u64>,
     /// Where the segment ends.
     bytes: u64,
     last: Version,
@@ -78,6 +80,7 @@ impl Reader {
     /// Opens a segment, of which `bytes_max` bytes are read at most, and checks its head. `intact` is only for the
     /// error: what stands in the segments before this one.
     pub(super) fn open(
+        disk: &dyn Disk,
         folder: &Path,
         database: DatabaseId,
         segment: u32,
@@ -86,8 +89,8 @@ impl Reader {
     ) -> Result<Self, LogError> {
         let path = folder.join(name(segment));
         let io_error = |cause| LogIoError { act: "read", path: path.clone(), cause };
-        let file = File::open(&path).map_err(io_error)?;
-        let bytes = file.metadata().map_err(io_error)?.len();
+        let bytes = disk.file_bytes(&path).map_err(io_error)?;
+        let file = disk.read(&path).map_err(io_error)?;
         let mut file = BufReader::with_capacity(1 << 16, file);
         let mut head = [0; HEAD_BYTES];
         let decoded = match file.read_exact(&mut head) {
@@ -106,6 +109,7 @@ impl Reader {
                     head,
                     file,
                     offset: HEAD_BYTES as u64,
+                    group: None,
                     bytes: bytes_max.map_or(bytes, |max| max.min(bytes)),
                     last: head.after,
                     payload: Vec::new(),
@@ -181,8 +185,18 @@ impl Reader {
             Err(fault) => return Err(self.damage(fault)),
         }
         self.payload = payload;
+        self.group = Some(self.offset);
         self.offset += frame_bytes;
         Ok(Next::Group)
+    }
+
+    /// The bytes of the last whole group, and where they stand; none where there is no group.
+    pub(super) fn last_group(&mut self) -> Result<Option<(u64, Vec<u8>)>, LogIoError> {
+        let Some(start) = self.group else { return Ok(None) };
+        let mut bytes = vec![0; usize::try_from(self.offset - start).expect("a frame fits the memory")];
+        self.file.seek(SeekFrom::Start(start)).map_err(|cause| self.io_error(cause))?;
+        self.read(&mut bytes)?;
+        Ok(Some((start, bytes)))
     }
 
     /// Whether the bad frame at [`Reader::offset`] can be what a crash leaves of the very last write.

@@ -9,8 +9,8 @@ use expect_test::{Expect, expect};
 use hearth_core::Version;
 use proptest::prelude::*;
 
-use super::disk::{Disk, DiskFile, RealDisk};
 use super::*;
+use crate::disk::{Disk, DiskFile, DiskReader, RealDisk};
 
 const ID: DatabaseId = DatabaseId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
 
@@ -36,7 +36,7 @@ fn new() -> tempfile::TempDir {
 
 /// Opens on a disk that does not really sync, because thousands of tests do.
 fn open(folder: &Path, known: Version, options: LogOptions) -> Result<(FileLog, Recovered), LogError> {
-    FileLog::open_on(Box::new(FaultyDisk::default()), folder, ID, known, options)
+    FileLog::open_on(Arc::new(FaultyDisk::default()), folder, ID, known, options)
 }
 
 fn entries(log: &FileLog, after: Version) -> Vec<Entry> {
@@ -245,11 +245,11 @@ fn a_last_frame_torn_at_any_byte_is_cut_off_and_nothing_else() {
 fn what_a_killed_process_wrote_and_did_not_sync_is_synced_before_it_is_shown() {
     let (folder, _) = with_groups(&three_groups());
     let disk = FaultyDisk::default();
-    FileLog::open_on(Box::new(disk.clone()), folder.path(), ID, v(9), LogOptions::default()).unwrap();
-    assert_eq!(disk.done(), [Op::Sync, Op::SyncFolder]);
-    for op in [Op::Sync, Op::SyncFolder] {
+    FileLog::open_on(Arc::new(disk.clone()), folder.path(), ID, v(9), LogOptions::default()).unwrap();
+    assert_eq!(disk.done(), [Op::Write, Op::Sync, Op::SyncFolder]);
+    for op in [Op::Write, Op::Sync, Op::SyncFolder] {
         disk.arm(&[first(op)]);
-        let opened = FileLog::open_on(Box::new(disk.clone()), folder.path(), ID, v(9), LogOptions::default());
+        let opened = FileLog::open_on(Arc::new(disk.clone()), folder.path(), ID, v(9), LogOptions::default());
         assert!(matches!(opened, Err(LogError::Io(_))), "{op:?}");
     }
 }
@@ -544,7 +544,7 @@ struct Failing {
     turns: std::ops::Range<usize>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Faults {
     free: Option<u64>,
     armed: Vec<Failing>,
@@ -564,7 +564,7 @@ impl Faults {
 }
 
 /// A disk that fails when told to, does not really sync, and notes what was asked of it.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct FaultyDisk(Arc<Mutex<Faults>>);
 
 impl FaultyDisk {
@@ -591,6 +591,22 @@ impl Disk for FaultyDisk {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         Ok(Box::new(FaultyFile(self.clone(), RealDisk.open(path)?)))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Box<dyn DiskReader>> {
+        RealDisk.read(path)
+    }
+
+    fn file_bytes(&self, path: &Path) -> io::Result<u64> {
+        RealDisk.file_bytes(path)
+    }
+
+    fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
+        RealDisk.names(folder)
+    }
+
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        RealDisk.create_folder(path)
     }
 
     /// Fails after the fact, which is the worse way.
@@ -634,7 +650,7 @@ impl DiskFile for FaultyFile {
 
 fn faulty(folder: &Path, options: LogOptions) -> (FileLog, FaultyDisk) {
     let disk = FaultyDisk::default();
-    let opened = FileLog::open_on(Box::new(disk.clone()), folder, ID, Version::ZERO, options);
+    let opened = FileLog::open_on(Arc::new(disk.clone()), folder, ID, Version::ZERO, options);
     disk.arm(&[]);
     (opened.unwrap().0, disk)
 }
@@ -649,6 +665,24 @@ fn a_group_is_written_once_and_synced_once() {
     let (mut log, disk) = faulty(folder.path(), LogOptions::default());
     log.append(&[entry(1, b"x"), entry(2, b"y"), entry(3, b"z")]).unwrap();
     assert_eq!(disk.done(), [Op::Write, Op::Sync]);
+}
+
+/// A failed sync can leave what was written in the system's memory alone, marked as if it were on disk: found by the
+/// simulation (seeds 7, 11, 52), which then lost its power.
+#[test]
+fn what_may_never_have_reached_the_disk_is_written_again_before_it_is_shown() {
+    let folder = new();
+    let (mut log, disk) = faulty(folder.path(), LogOptions::default());
+    log.append(&[entry(1, b"kept")]).unwrap();
+    disk.arm(&[first(Op::Sync)]);
+    assert!(matches!(log.append(&[entry(2, b"unsure")]), Err(AppendError::Unknown { .. })));
+    let before = fs::read(segment(folder.path(), 1)).unwrap();
+    drop(log);
+    disk.arm(&[]);
+    let opened = FileLog::open_on(Arc::new(disk.clone()), folder.path(), ID, v(1), LogOptions::default());
+    assert_eq!(entries(&opened.unwrap().0, v(1)), [entry(2, b"unsure")]);
+    assert_eq!(disk.done(), [Op::Write, Op::Sync, Op::SyncFolder]);
+    assert_eq!(fs::read(segment(folder.path(), 1)).unwrap(), before);
 }
 
 #[test]
@@ -828,7 +862,7 @@ fn a_group_that_would_fill_the_disk_is_not_written_and_the_next_is_when_there_is
     let folder = new();
     let disk = FaultyDisk::default();
     let options = LogOptions { free_bytes_min: 1_000, ..LogOptions::default() };
-    let (mut log, _) = FileLog::open_on(Box::new(disk.clone()), folder.path(), ID, Version::ZERO, options).unwrap();
+    let (mut log, _) = FileLog::open_on(Arc::new(disk.clone()), folder.path(), ID, Version::ZERO, options).unwrap();
     disk.0.lock().unwrap().free = Some(1_010);
     expect!["the commit log could not be written: only 1010 bytes are free on the disk, and 1000 are to be left: make space; nothing of it was kept"]
         .assert_eq(&log.append(&[entry(1, b"")]).unwrap_err().to_string());
@@ -939,7 +973,7 @@ proptest! {
         drop(log);
         let disk = FaultyDisk::default();
         disk.arm(&[Failing { op: Op::SyncFolder, turns: fails_at..fails_at + 1 }]);
-        if let Ok((mut log, _)) = FileLog::open_on(Box::new(disk), folder.path(), ID, v(39), small()) {
+        if let Ok((mut log, _)) = FileLog::open_on(Arc::new(disk), folder.path(), ID, v(39), small()) {
             let _ = log.drop_before(v(upto));
         }
         let (log, _) = open(folder.path(), v(39), covered(v(upto.min(39)))).unwrap();

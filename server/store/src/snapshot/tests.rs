@@ -1,5 +1,7 @@
 //! What a snapshot promises: it reads back, it is there whole or not at all, and no changed byte is believed.
 
+use std::fs;
+
 use expect_test::expect;
 use proptest::prelude::*;
 

@@ -1,0 +1,126 @@
+//! Moments that stories have found to be dangerous, each put together by hand: a story changes with every change of the
+//! simulation, and these stay.
+
+use std::sync::Arc;
+
+use hearth_auth::Caller;
+use hearth_core::query::{Aggregate, QuerySpec, Source};
+use hearth_core::{CollectionPath, DocPath, Value, Version};
+use hearth_engine::{CommitError, Committed, Opening, Outbox, Single, Token};
+
+use crate::points::Who;
+use crate::random::Random;
+use crate::scheduler::Scheduler;
+use crate::story::{Machine, NOW};
+use crate::work::{Deed, Work};
+use crate::world::{Pending, asked};
+
+/// A database whose workers stand still until they are told to work.
+struct Moment {
+    scheduler: Arc<Scheduler>,
+    single: Single,
+    outbox: Outbox,
+    commits: i64,
+}
+
+impl Moment {
+    fn new() -> Self {
+        let scheduler = Scheduler::new(Random::new(1));
+        scheduler.take_in_order();
+        let machine = Machine::new(&scheduler, hearth_engine::Limits::default());
+        scheduler.begin_life(None);
+        let single = Single::open(&machine.parts, &machine.place, |log| Box::new(log)).unwrap();
+        let outbox = single.outbox();
+        Self { scheduler, single, outbox, commits: 0 }
+    }
+
+    /// Commits a new room; its commit is visible, and nobody was told of it.
+    fn commit_untold(&mut self) -> Pending<Result<Committed, CommitError>> {
+        self.commits += 1;
+        let path = DocPath::parse(&format!("rooms/r{}", self.commits)).unwrap();
+        let work = Work::new(self.commits, false, vec![Deed::Set { path, n: 1, by: self.commits }]);
+        let database = self.single.database().clone();
+        let request = database.authorize_commit(&Caller::Anonymous, work.request()).unwrap();
+        let mut answer = Pending::new(async move { database.commit(request).await });
+        assert!(answer.poll().is_none());
+        self.scheduler.turns_of(Who::Plan);
+        self.scheduler.turns_of(Who::Log);
+        answer
+    }
+
+    fn tell(&self, mut answer: Pending<Result<Committed, CommitError>>) -> Version {
+        self.scheduler.turns_of(Who::Feed);
+        answer.poll().expect("it was told").unwrap().version
+    }
+
+    fn listen(&self, spec: &QuerySpec, target: u64, token: Option<Token>) -> Opening {
+        let (database, outbox) = (self.single.database().clone(), self.outbox.clone());
+        let query = asked(&database, spec);
+        let mut answer = Pending::new(async move { database.listen(query, &outbox, target, token.as_ref()).await });
+        assert!(answer.poll().is_none());
+        self.scheduler.do_jobs();
+        answer.poll().expect("the job is done").unwrap()
+    }
+
+    fn token(&self, spec: &QuerySpec) -> Token {
+        let database = self.single.database().clone();
+        let query = asked(&database, spec);
+        let mut answer = Pending::new(async move { database.query(&query, None).await });
+        assert!(answer.poll().is_none());
+        self.scheduler.do_jobs();
+        answer.poll().expect("the job is done").unwrap().token
+    }
+}
+
+impl Drop for Moment {
+    fn drop(&mut self) {
+        self.scheduler.end();
+    }
+}
+
+fn counted() -> QuerySpec {
+    let rooms = Source::Collection(CollectionPath::parse("rooms").unwrap());
+    QuerySpec { aggregates: vec![Aggregate::Count { up_to: None }], ..QuerySpec::all(rooms) }
+}
+
+/// What an opening says that is counted, and at which version.
+fn count(opening: &Opening) -> (Version, i64) {
+    let (version, numbers) = match opening {
+        Opening::Whole { answer, .. } => (answer.version, &answer.aggregates),
+        Opening::Since(event) => (event.event.version, &event.event.aggregates),
+    };
+    match numbers.as_deref() {
+        Some([Value::Integer(count)]) => (version, *count),
+        other => panic!("no count: {other:?}"),
+    }
+}
+
+/// Seed 347 of the first simulation: a watch that was filled at a version which the feed had not passed yet told its
+/// numbers as if they were older.
+#[test]
+fn a_watch_that_is_ahead_of_the_feed_tells_nobody_its_numbers_under_an_older_version() {
+    let mut moment = Moment::new();
+    let first = moment.commit_untold();
+    let first = moment.tell(first);
+    let token = moment.token(&counted());
+    let second = moment.commit_untold();
+    let ahead = moment.listen(&counted(), 1, None);
+    let resumed = moment.listen(&counted(), 2, Some(token));
+    let second = moment.tell(second);
+    assert!(first.micros() >= NOW && second > first);
+    assert_eq!([count(&ahead), count(&resumed)], [(second, 2), (second, 2)]);
+}
+
+/// The same the other way round: a token that is ahead of the feed, and a watch that is not.
+#[test]
+fn a_token_that_is_ahead_of_the_feed_is_not_answered_with_older_numbers() {
+    let mut moment = Moment::new();
+    let first = moment.commit_untold();
+    let first = moment.tell(first);
+    let behind = moment.listen(&counted(), 1, None);
+    let second = moment.commit_untold();
+    let token = moment.token(&counted());
+    let resumed = moment.listen(&counted(), 2, Some(token));
+    let second = moment.tell(second);
+    assert_eq!([count(&behind), count(&resumed)], [(first, 1), (second, 2)]);
+}
