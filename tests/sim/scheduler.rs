@@ -382,9 +382,16 @@ impl Scheduler {
             if over.load(Ordering::Acquire) || self.is_crashed() {
                 return true;
             }
-            let able = self.inside().able(Busy::default(), false);
+            let able = {
+                let mut inside = self.inside();
+                let mut able = inside.able(Busy::default(), false);
+                let first = inside.random.below(able.len().max(1));
+                able.rotate_left(first);
+                able
+            };
             let done = able.into_iter().any(|next| self.take(next));
-            assert!(done || over.load(Ordering::Acquire), "somebody waits for an end that never comes");
+            let ended = over.load(Ordering::Acquire) || self.is_crashed();
+            assert!(done || ended, "somebody waits for an end that never comes");
         }
         panic!("somebody waits for an end that does not come");
     }
