@@ -63,6 +63,34 @@ impl Drop for Disk {
     }
 }
 
+/// A file system in memory of so many bytes, mounted.
+pub(crate) struct Memory {
+    mounted: PathBuf,
+    _kept: TempDir,
+}
+
+impl Memory {
+    /// Makes one, or says what this machine lacks for it.
+    pub(crate) fn new(bytes: u64) -> Result<Self, String> {
+        let kept = TempDir::with_prefix("hearth-disk-").expect("the temporary folder is writable");
+        let disk = Self { mounted: kept.path().join("mounted"), _kept: kept };
+        fs::create_dir(&disk.mounted).expect("the temporary folder is writable");
+        let size = format!("size={bytes}");
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "hearth-test"]).arg(&disk.mounted))?;
+        Ok(disk)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.mounted
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let _ = run(Command::new("umount").arg("--lazy").arg(&self.mounted));
+    }
+}
+
 /// Runs a command to its end. The error says what it was and what it said.
 fn run(command: &mut Command) -> Result<(), String> {
     let output = command.output().map_err(|error| format!("{command:?} cannot be started: {error}"))?;

@@ -76,6 +76,11 @@ impl Progress {
         self.wait(|counts| counts.acknowledged >= count)
     }
 
+    /// Waits until so many commits were refused, or every writer has ended.
+    pub(crate) fn refused(&self, count: u64) -> Counts {
+        self.wait(|counts| counts.refused >= count)
+    }
+
     /// Waits until no writer has anything more to say.
     pub(crate) fn ended(&self) -> Counts {
         self.wait(|_| false)

@@ -11,6 +11,7 @@ mod mishap;
 mod clock;
 mod faults;
 mod flips;
+mod full;
 mod load;
 mod once;
 mod power;

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
+use hearth_store::StoreError;
+
 use crate::crew::{Crew, Found, Pace, Turn, Worker};
 use crate::memtable::Memtable;
 
@@ -59,9 +61,13 @@ impl Worker for Applying {
             if idle && !failed_before && memtable.freeze(1) {
                 turn = Turn::Worked;
             }
-            if let Err(error) = memtable.apply_frozen() {
-                tracing::error!(%error, "the state takes nothing more; the database is read-only until the next start");
-                turn = if failed_before { turn } else { Turn::Worked };
+            match memtable.apply_frozen() {
+                // It has been said; the next turn comes when nothing else has for a second.
+                Ok(()) | Err(StoreError::NoSpace { .. }) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the state takes nothing more; the database is read-only until the next start");
+                    turn = if failed_before { turn } else { Turn::Worked };
+                }
             }
         }
         turn

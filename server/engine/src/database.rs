@@ -613,8 +613,12 @@ impl Database {
     }
 
     pub(crate) fn apply_all(&self) {
+        self.try_apply().unwrap();
+    }
+
+    pub(crate) fn try_apply(&self) -> Result<(), hearth_store::StoreError> {
         self.inner.shared.memtable.freeze(1);
-        self.inner.shared.memtable.apply_frozen().unwrap();
+        self.inner.shared.memtable.apply_frozen()
     }
 
     pub(crate) fn superseded_bytes(&self) -> u64 {

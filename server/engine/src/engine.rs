@@ -8,7 +8,7 @@ use std::time::Duration;
 use hearth_core::{DatabaseName, Id, Version};
 use hearth_store::{
     Batch, Blob, Check, DatabaseId, Home, HomeError, LogOptions, Memory, NoLog, Sled, SledOptions, SnapshotError,
-    Snapshots, Store,
+    Snapshots, Store, StoreError,
 };
 use tokio::sync::Semaphore;
 
@@ -151,19 +151,28 @@ struct Remembered {
     closed: bool,
 }
 
+/// Under which key the state says of which data directory it is. No database has number zero.
+const STATE_OWNER: &[u8; 8] = b"\0\0\0\0home";
+
 /// Says in the state which data directory it is of, and refuses one that is of another.
 fn claim_state(store: &Sled, home: &Home) -> Result<(), StartError> {
-    // No database has number zero.
-    let key = b"\0\0\0\0home";
-    match store.get(key)? {
+    match store.get(STATE_OWNER)? {
         Some(owner) if owner[..] != home.id() => Err(StartError::ForeignState { path: home.state_dir() }),
         Some(_) => Ok(()),
         None => {
             let mut batch = Batch::new();
-            batch.put(*key, Blob::from(home.id()));
+            batch.put(*STATE_OWNER, Blob::from(home.id()));
             Ok(store.apply(batch)?)
         }
     }
+}
+
+/// Reads what opening the databases begins with.
+fn probe(store: &Sled, home: &Home) -> Result<(), StoreError> {
+    for record in home.databases() {
+        store.get(&crate::keyspace::Keyspace::new(record.number).applied())?;
+    }
+    store.get(STATE_OWNER).map(drop)
 }
 
 /// What is read within this many bytes is worth waiting for when a database is opened.
@@ -211,7 +220,15 @@ impl Engine {
         let store: Arc<dyn Store> = match &backing {
             Backing::Memory => Arc::new(Memory::new()),
             Backing::Disk(home) => {
-                let opened = Sled::open(&home.state_dir(), &SledOptions::default())?;
+                // Half of what the log leaves free: by the time the state lacks space, no commit adds to it any more.
+                let free_bytes_min = options.limits.disk_free_bytes_min / 2;
+                let sled = SledOptions { free_bytes_min, ..SledOptions::default() };
+                let mut opened = Sled::open(&home.state_dir(), &sled)?;
+                if let Err(StoreError::Failed { .. }) = probe(&opened.store, home) {
+                    // What cannot even be asked how far it reaches is set aside by opening it again.
+                    let _ = opened.store.close();
+                    opened = Sled::open(&home.state_dir(), &sled)?;
+                }
                 if let Some(aside) = &opened.set_aside {
                     let (cause, path) = (&aside.cause, aside.path.display());
                     started.notices.push(format!(

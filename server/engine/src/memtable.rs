@@ -13,6 +13,7 @@ use hearth_store::{Batch, Blob, Direction, KeyRange, Store, StoreError};
 
 use crate::crew::Pace;
 use crate::keyspace::Keyspace;
+use crate::request::CommitError;
 
 /// Keys that are applied to the state at once.
 pub(crate) const STEP_KEYS_MAX: usize = 256;
@@ -84,11 +85,13 @@ struct Levels {
     active: Arc<Generation>,
     /// Oldest first.
     frozen: VecDeque<Arc<Generation>>,
+    /// Why the last try to apply one was put off.
+    starved: Option<Arc<str>>,
 }
 
 impl Memtable {
     pub(crate) fn new(keyspace: Keyspace, store: Arc<dyn Store>) -> Self {
-        let levels = Levels { active: Arc::default(), frozen: VecDeque::new() };
+        let levels = Levels { active: Arc::default(), frozen: VecDeque::new(), starved: None };
         Self {
             keyspace,
             store,
@@ -138,13 +141,16 @@ impl Memtable {
         !levels.frozen.is_empty()
     }
 
-    /// Whether fewer than `generations_max` are waiting to be applied; may wait until it is so. With an error, it never
-    /// will be.
-    pub(crate) fn room(&self, generations_max: usize, pace: Pace) -> Result<bool, Arc<str>> {
+    /// Whether fewer than `generations_max` are waiting to be applied; may wait until it is so. The error is for whoever wants
+    /// to add to them: it never will be, or not before there is space on the disk.
+    pub(crate) fn room(&self, generations_max: usize, pace: Pace) -> Result<bool, CommitError> {
         let mut levels = self.levels();
         while levels.frozen.len() >= generations_max {
             if let Some(cause) = self.failure() {
-                return Err(cause);
+                return Err(CommitError::ReadOnly { cause });
+            }
+            if let Some(cause) = levels.starved.clone() {
+                return Err(CommitError::NotApplied { cause });
             }
             if pace == Pace::Try {
                 return Ok(false);
@@ -169,17 +175,29 @@ impl Memtable {
         matches!(self.applying.try_lock(), Err(TryLockError::WouldBlock))
     }
 
-    /// Applies the frozen generations, oldest first.
+    /// Applies the frozen generations, oldest first. [`StoreError::NoSpace`] puts it off: all is as it was, and it may be tried
+    /// again. Any other error is for good.
     pub(crate) fn apply_frozen(&self) -> Result<(), StoreError> {
         let _one = self.pause();
         loop {
             let Some(oldest) = self.levels().frozen.front().cloned() else { return Ok(()) };
             if let Err(error) = self.apply(&oldest) {
+                if matches!(error, StoreError::NoSpace { .. }) {
+                    if self.levels().starved.replace(error.to_string().into()).is_none() {
+                        tracing::error!(%error, "nothing is brought into the state until then; it is tried every second");
+                    }
+                    self.room.notify_all();
+                    return Err(error);
+                }
                 *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string().into());
                 self.room.notify_all();
                 return Err(error);
             }
-            self.levels().frozen.pop_front();
+            {
+                let mut levels = self.levels();
+                levels.frozen.pop_front();
+                levels.starved = None;
+            }
             self.room.notify_all();
         }
     }

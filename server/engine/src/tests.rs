@@ -2,6 +2,7 @@
 
 mod durability;
 mod failures;
+mod space;
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,7 +19,7 @@ use hearth_core::query::{Aggregate, Filter, Limit, Operator, Order, Query, Query
 use hearth_core::watch::{EventChange, Kind};
 use hearth_core::write::{Operation, Precondition, Write};
 use hearth_core::{CollectionPath, DatabaseName, DocPath, FieldPath, Id, Map, Value, Version, keys::Direction};
-use hearth_store::{AppendError, CommitLog, Entry, Home, HomeOptions, LogError, Memory, NoLog, ReplayError};
+use hearth_store::{AppendError, CommitLog, Entry, Home, HomeOptions, LogError, Memory, NoLog, ReplayError, Store};
 use tokio::sync::Semaphore;
 
 use crate::applier::Applier;

@@ -240,10 +240,10 @@ impl Worker for Planner {
                 self.held = Some(first);
                 return Turn::Nothing;
             }
-            Err(cause) => {
+            Err(error) => {
                 if let Ask::Commit { reply, .. } | Ask::Wipe { reply, .. } = first {
                     // Whoever asked may have gone; then nobody is to be told.
-                    let _ = reply.send(Err(CommitError::ReadOnly { cause }));
+                    let _ = reply.send(Err(error));
                 }
                 return Turn::Worked;
             }

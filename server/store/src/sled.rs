@@ -1,7 +1,8 @@
 //! The state on disk, in sled: one tree, one sled batch for each of ours.
 //!
 //! Not trusted with durability: sled does not sync its files as a power loss would need, so nothing here is worth
-//! more than the log from which it can be rebuilt. A folder that sled cannot open is set aside, and a fresh one opened.
+//! more than the log from which it can be rebuilt. A folder that sled cannot open is set aside, and a fresh one opened; so is
+//! one at which sled has failed in an earlier life.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use ::sled::IVec;
 
+use crate::durable;
 use crate::store::{Batch, Blob, Direction, KeyRange, Store, StoreError};
 
 /// How sled is opened.
@@ -21,17 +23,21 @@ use crate::store::{Batch, Blob, Direction, KeyRange, Store, StoreError};
 pub struct SledOptions {
     /// Memory for pages that are kept at hand, for the whole process.
     pub cache_bytes_max: u64,
+    /// Bytes that are left free on the disk: with fewer, nothing is changed. A write of sled's that fails for lack of space ends
+    /// it for good, for readers too.
+    pub free_bytes_min: u64,
 }
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { cache_bytes_max: 96 << 20 }
+        Self { cache_bytes_max: 96 << 20, free_bytes_min: 0 }
     }
 }
 
 /// Keeps the state in a folder, by sled.
 pub struct Sled {
     path: PathBuf,
+    free_bytes_min: u64,
     // Read-held for one page or one batch, write-held only to close.
     open: RwLock<Option<::sled::Db>>,
 }
@@ -96,6 +102,9 @@ pub enum SledError {
     },
 }
 
+/// A file in the folder that says that sled has failed at it, and how.
+const FAILED: &str = "FAILED";
+
 impl Sled {
     /// How many broken states are kept for whoever wants to look at them; with one more, the oldest is removed.
     pub const BROKEN_KEPT_MAX: usize = 3;
@@ -105,19 +114,28 @@ impl Sled {
 
     /// Opens the state in the folder `path`, or an empty one where there is none.
     ///
-    /// Where sled fails or panics over the files, the folder is renamed to `<path>.broken-N` and a fresh one is
+    /// Where sled fails or panics over the files, or has done so in an earlier life, the folder is renamed to `<path>.broken-N` and a fresh one is
     /// opened; [`SledOpened::set_aside`] tells. A folder that is in use, full or forbidden is left alone and refused.
     pub fn open(path: &Path, options: &SledOptions) -> Result<SledOpened, SledError> {
-        let cause = match try_open(path, options) {
-            Ok(db) => return Ok(SledOpened::new(path, db, None)),
+        let failed_before = fs::read_to_string(path.join(FAILED)).ok();
+        let opened = match failed_before {
+            Some(cause) => Err(OpenFailure::Earlier(cause)),
+            None => try_open(path, options),
+        };
+        let cause = match opened {
+            Ok(db) => return Ok(SledOpened::new(path, options, db, None)),
             Err(failure) => failure.damage(path)?,
         };
+        if let Err(full) = leave_free(path, options.free_bytes_min) {
+            // What sled makes of a full disk looks like damage.
+            return Err(SledError::Unusable { path: path.into(), cause: format!("{cause}; {full}") });
+        }
         let to = broken_path(path);
         if let Err(move_cause) = fs::rename(path, &to) {
             return Err(SledError::NotMoved { path: path.into(), to, cause, move_cause });
         }
         match try_open(path, options) {
-            Ok(db) => Ok(SledOpened::new(path, db, Some(SetAside { path: to, cause }))),
+            Ok(db) => Ok(SledOpened::new(path, options, db, Some(SetAside { path: to, cause }))),
             Err(failure) => Err(SledError::Unusable { path: path.into(), cause: failure.damage(path)? }),
         }
     }
@@ -127,18 +145,21 @@ impl Sled {
     fn with<T>(&self, act: &'static str, run: impl FnOnce(&::sled::Db) -> ::sled::Result<T>) -> Result<T, StoreError> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         let db = open.as_ref().ok_or(StoreError::Closed)?;
-        let failed = |cause| StoreError::Failed { act, cause };
-        match panic::catch_unwind(AssertUnwindSafe(|| run(db))) {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(failed(error.to_string())),
-            Err(payload) => Err(failed(panic_text(payload.as_ref()))),
-        }
+        let cause = match panic::catch_unwind(AssertUnwindSafe(|| run(db))) {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error.to_string(),
+            Err(payload) => panic_text(payload.as_ref()),
+        };
+        // For the next start. Where not even that can be written, the state is tried again then.
+        let _ = fs::write(self.path.join(FAILED), &cause);
+        Err(StoreError::Failed { act, cause })
     }
 }
 
 impl SledOpened {
-    fn new(path: &Path, db: ::sled::Db, set_aside: Option<SetAside>) -> Self {
-        let store = Sled { path: path.to_path_buf(), open: RwLock::new(Some(db)) };
+    fn new(path: &Path, options: &SledOptions, db: ::sled::Db, set_aside: Option<SetAside>) -> Self {
+        let (path, free_bytes_min) = (path.to_path_buf(), options.free_bytes_min);
+        let store = Sled { path, free_bytes_min, open: RwLock::new(Some(db)) };
         Self { store, set_aside }
     }
 }
@@ -174,6 +195,7 @@ impl Store for Sled {
     }
 
     fn apply(&self, batch: Batch) -> Result<(), StoreError> {
+        leave_free(&self.path, self.free_bytes_min)?;
         let mut changes = ::sled::Batch::default();
         for (key, value) in batch.into_changes() {
             match value {
@@ -223,6 +245,17 @@ fn wait_until_let_go(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Refuses a change where too little of the disk is free. Where the system does not tell, sled will.
+fn leave_free(path: &Path, least: u64) -> Result<(), StoreError> {
+    if least == 0 {
+        return Ok(());
+    }
+    match durable::free_bytes(path) {
+        Some(free) if free < least => Err(StoreError::NoSpace { free, least }),
+        Some(_) | None => Ok(()),
+    }
+}
+
 fn blob(value: IVec) -> Blob {
     Blob::from(&value[..])
 }
@@ -230,6 +263,8 @@ fn blob(value: IVec) -> Blob {
 enum OpenFailure {
     Refused(::sled::Error),
     Panicked(String),
+    /// It was not tried.
+    Earlier(String),
 }
 
 impl OpenFailure {
@@ -238,7 +273,7 @@ impl OpenFailure {
         use io::ErrorKind as Kind;
         let path = path.to_path_buf();
         match self {
-            Self::Panicked(cause) => Ok(cause),
+            Self::Panicked(cause) | Self::Earlier(cause) => Ok(cause),
             Self::Refused(::sled::Error::Io(error)) => match error.kind() {
                 // sled has no kind of its own for this.
                 Kind::Other if error.to_string().contains("could not acquire lock") => Err(SledError::InUse { path }),
@@ -349,6 +384,26 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_is_too_full_takes_no_change_and_is_read_as_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let store = open(&path).store;
+        put(&store, b"k");
+        store.close().unwrap();
+        let full = SledOptions { free_bytes_min: u64::MAX, ..SledOptions::default() };
+        let store = Sled::open(&path, &full).unwrap().store;
+        let mut batch = Batch::new();
+        batch.put(*b"more", vec![4]);
+        let refused = store.apply(batch.clone()).unwrap_err();
+        assert!(matches!(refused, StoreError::NoSpace { least: u64::MAX, .. }), "{refused}");
+        assert!(store.get(b"k").unwrap().is_some() && store.get(b"more").unwrap().is_none());
+        store.close().unwrap();
+        let store = open(&path).store;
+        store.apply(batch).unwrap();
+        assert!(store.get(b"more").unwrap().is_some());
+    }
+
+    #[test]
     fn a_state_in_use_is_refused_and_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
@@ -369,5 +424,10 @@ mod tests {
         let want = StoreError::Failed { act: "read", cause: "sled panicked: page torn".into() };
         assert_eq!(answer, Err(want));
         assert!(store.get(b"k").unwrap().is_some());
+        // Whoever opens it next does not go on with it.
+        store.close().unwrap();
+        let opened = open(&folder.path().join("state"));
+        assert_eq!(opened.set_aside.unwrap().cause, "sled panicked: page torn");
+        assert_eq!(opened.store.get(b"k").unwrap(), None);
     }
 }

@@ -160,10 +160,20 @@ pub enum StoreError {
     /// The store was closed.
     #[error("the state is closed")]
     Closed,
+    /// The disk has too little room left: nothing was changed, and the store is as it was. The same succeeds when there is room.
+    #[error(
+        "the disk has {free} bytes free, and the state leaves {least} of them: make space; every commit is safe in the log"
+    )]
+    NoSpace {
+        /// What is free.
+        free: u64,
+        /// What is to be left.
+        least: u64,
+    },
     /// The engine underneath refused, or found its files damaged.
     #[error(
         "the state could not be {act}: {cause}; every commit is safe in the log, \
-         and the state is rebuilt from it when its folder is moved away before the next start"
+         and the state is made anew from it when hearth is started again"
     )]
     Failed {
         /// What was tried, as in "read".

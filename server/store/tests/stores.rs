@@ -216,7 +216,7 @@ proptest! {
     fn sled_and_memory_and_a_plain_map_agree(steps in prop::collection::vec(step(), 1..40)) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        let open = || Sled::open(&path, &SledOptions { cache_bytes_max: 1 << 20 }).unwrap().store;
+        let open = || Sled::open(&path, &SledOptions { cache_bytes_max: 1 << 20, ..SledOptions::default() }).unwrap().store;
         let (memory, mut disk, mut model) = (Memory::new(), open(), BTreeMap::new());
         for step in steps {
             match step {

@@ -109,11 +109,16 @@ fn last(platter: &Platter) -> Version {
 
 /// A database with an empty state on what is on the disk.
 fn open(platter: &Arc<Mutex<Platter>>) -> Database {
-    let (limits, metrics) = (Arc::new(Limits::default()), Arc::default());
+    open_on(Arc::new(Memory::new()), Limits::default(), Box::new(Scripted { platter: platter.clone(), ended: None }))
+}
+
+/// A database of this state and log.
+pub(super) fn open_on(store: Arc<dyn Store>, limits: Limits, log: Box<dyn CommitLog>) -> Database {
+    let (limits, metrics) = (Arc::new(limits), Arc::default());
     let clock = Arc::new(ManualClock::at(NOW));
     let crew: Arc<dyn Crew> = Arc::new(Threads::new(|job| job()));
     let common = Common {
-        store: Arc::new(Memory::new()),
+        store,
         time: Arc::new(Time::new(clock.clone(), limits.clock_leap_max, Arc::clone(&metrics))),
         clock,
         limits,
@@ -123,7 +128,6 @@ fn open(platter: &Arc<Mutex<Platter>>) -> Database {
         crew,
         queries: Arc::new(Semaphore::new(4)),
     };
-    let log = Box::new(Scripted { platter: platter.clone(), ended: None });
     let name = DatabaseName::parse("p", DatabaseName::DEFAULT).unwrap();
     Database::open(opened(name, log), &common).unwrap()
 }
