@@ -58,6 +58,10 @@ pub(crate) struct Progress {
     counts: Mutex<Counts>,
     changed: Condvar,
     over: AtomicBool,
+    /// The power is going.
+    failing: AtomicBool,
+    /// It is gone.
+    gone: AtomicBool,
 }
 
 /// How many commits ended how.
@@ -84,6 +88,14 @@ impl Progress {
     /// Waits until no writer has anything more to say.
     pub(crate) fn ended(&self) -> Counts {
         self.wait(|_| false)
+    }
+
+    /// Takes the power with `cut`. What is acknowledged while that goes on may or may not have reached the disk (the kernel lets
+    /// a sync of that moment succeed); what is asked for afterwards must not be acknowledged.
+    pub(crate) fn without_power(&self, cut: impl FnOnce()) {
+        self.failing.store(true, Ordering::SeqCst);
+        cut();
+        self.gone.store(true, Ordering::SeqCst);
     }
 
     fn wait(&self, enough: impl Fn(&Counts) -> bool) -> Counts {
@@ -117,7 +129,13 @@ impl Ledger {
 
     /// Writes to the server from several connections until `end` returns, or nobody can any more.
     pub(crate) fn load<T>(&mut self, address: SocketAddr, end: impl FnOnce(&Progress) -> T) -> Counts {
-        let progress = Progress { counts: Mutex::default(), changed: Condvar::new(), over: AtomicBool::new(false) };
+        let progress = Progress {
+            counts: Mutex::default(),
+            changed: Condvar::new(),
+            over: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+        };
         let (version, text_bytes_max) = (&self.version, self.text_bytes_max);
         thread::scope(|scope| {
             for writer in &mut self.writers {
@@ -247,6 +265,7 @@ impl Writer {
         while !progress.over.load(Ordering::SeqCst) && refusals < REFUSALS_MAX {
             let writes = self.writes(text_bytes_max);
             let after = version.load(Ordering::SeqCst);
+            let is_hopeless = progress.gone.load(Ordering::SeqCst);
             let answer = Ask::new(address, "POST", "/db").json(&json!({ "writes": writes })).try_send();
             let status = answer.as_ref().map(|answer| answer.status);
             let outcome = match (answer, status) {
@@ -267,6 +286,11 @@ impl Writer {
                 }
                 (Some(answer), _) => panic!("a commit is answered {} {}", answer.status, answer.text()),
                 (None, _) => Outcome::Unknown,
+            };
+            let outcome = match outcome {
+                Outcome::Acknowledged(at) if is_hopeless => panic!("{at} was acknowledged without power"),
+                Outcome::Acknowledged(_) if progress.failing.load(Ordering::SeqCst) => Outcome::Unknown,
+                told => told,
             };
             self.commits.push(Commit { writes, after, outcome });
             refusals = if outcome == Outcome::Refused { refusals + 1 } else { 0 };

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use hearth_tests::{Launch, Random, cycles};
+use hearth_tests::{Launch, Random, cycles, hearth};
 
 use crate::disk::Disk;
 use crate::ledger::Ledger;
@@ -56,7 +56,7 @@ fn what_was_acknowledged_survives_power_cuts() {
                     1 => server.kill9(),
                     // It runs on and is told that its disk is broken; it must not acknowledge anything more.
                     _ => {
-                        disk.cut().unwrap();
+                        progress.without_power(|| disk.cut().unwrap());
                         let counts = progress.ended();
                         println!("with the power gone: {counts:?}");
                         server.kill9();
@@ -75,6 +75,10 @@ fn what_was_acknowledged_survives_power_cuts() {
             server.restart();
             ledger.verify(&server);
         }
+        server.stop();
+        let data = server.data().display().to_string();
+        let checked = hearth(&["check", "--data", &data]).ok();
+        assert!(checked.contains("everything is sound"), "{checked}");
         println!("{} commits were kept", ledger.kept());
     });
 }
