@@ -6,9 +6,9 @@ use std::sync::Arc;
 use hearth_auth::Caller;
 use hearth_core::query::{Aggregate, QuerySpec, Source};
 use hearth_core::{CollectionPath, DocPath, Value, Version};
-use hearth_engine::{CommitError, Committed, Opening, Outbox, Single, Token};
+use hearth_engine::{CommitError, Committed, Delivery, Opening, Outbox, ReadError, Single, Token};
 
-use crate::points::Who;
+use crate::points::{Point, Who};
 use crate::random::Random;
 use crate::scheduler::Scheduler;
 use crate::story::{Machine, NOW};
@@ -36,6 +36,14 @@ impl Moment {
 
     /// Commits a new room; its commit is visible, and nobody was told of it.
     fn commit_untold(&mut self) -> Pending<Result<Committed, CommitError>> {
+        let answer = self.commit_asked();
+        self.scheduler.turns_of(Who::Plan);
+        self.scheduler.turns_of(Who::Log);
+        answer
+    }
+
+    /// Asks for a new room, which nobody has looked at yet.
+    fn commit_asked(&mut self) -> Pending<Result<Committed, CommitError>> {
         self.commits += 1;
         let path = DocPath::parse(&format!("rooms/r{}", self.commits)).unwrap();
         let work = Work::new(self.commits, false, vec![Deed::Set { path, n: 1, by: self.commits }]);
@@ -43,8 +51,6 @@ impl Moment {
         let request = database.authorize_commit(&Caller::Anonymous, work.request()).unwrap();
         let mut answer = Pending::new(async move { database.commit(request).await });
         assert!(answer.poll().is_none());
-        self.scheduler.turns_of(Who::Plan);
-        self.scheduler.turns_of(Who::Log);
         answer
     }
 
@@ -53,11 +59,17 @@ impl Moment {
         answer.poll().expect("it was told").unwrap().version
     }
 
-    fn listen(&self, spec: &QuerySpec, target: u64, token: Option<Token>) -> Opening {
+    /// Asks to listen, which nobody has looked at yet.
+    fn listen_asked(&self, spec: &QuerySpec, target: u64, token: Option<Token>) -> Pending<Result<Opening, ReadError>> {
         let (database, outbox) = (self.single.database().clone(), self.outbox.clone());
         let query = asked(&database, spec);
         let mut answer = Pending::new(async move { database.listen(query, &outbox, target, token.as_ref()).await });
         assert!(answer.poll().is_none());
+        answer
+    }
+
+    fn listen(&self, spec: &QuerySpec, target: u64, token: Option<Token>) -> Opening {
+        let mut answer = self.listen_asked(spec, target, token);
         self.scheduler.do_jobs();
         answer.poll().expect("the job is done").unwrap()
     }
@@ -123,4 +135,34 @@ fn a_token_that_is_ahead_of_the_feed_is_not_answered_with_older_numbers() {
     let resumed = moment.listen(&counted(), 2, Some(token));
     let second = moment.tell(second);
     assert_eq!([count(&behind), count(&resumed)], [(first, 1), (second, 2)]);
+}
+
+/// Seeds 710, 803, 1013 and 1185: two listeners open the same query; the one who came later reads a later version and
+/// fills the watch first. The other had missed what lay between.
+#[test]
+fn a_listener_whose_watch_was_filled_at_a_later_version_misses_nothing() {
+    let mut moment = Moment::new();
+    let first = moment.commit_untold();
+    let first = moment.tell(first);
+    let mut slow = moment.listen_asked(&counted(), 1, None);
+    let mut quick = moment.listen_asked(&counted(), 2, None);
+    let second = moment.commit_asked();
+    let scheduler = moment.scheduler.clone();
+    moment.scheduler.interrupt_at(Point::Read(Who::Job), move || {
+        scheduler.turns_of(Who::Plan);
+        scheduler.turns_of(Who::Log);
+        scheduler.do_jobs();
+    });
+    moment.scheduler.do_jobs();
+    let opened = [&mut slow, &mut quick].map(|answer| count(&answer.poll().expect("it is open").unwrap()));
+    let second = moment.tell(second);
+    assert_eq!(opened, [(first, 1), (second, 2)]);
+    // It is sent to history for what it has not seen.
+    assert!(matches!(moment.outbox.try_next(), Some(Delivery::Lagged(1))));
+    let (database, outbox) = (moment.single.database().clone(), moment.outbox.clone());
+    let mut answer = Pending::new(async move { database.catch_up(&outbox, 1).await });
+    assert!(answer.poll().is_none());
+    moment.scheduler.do_jobs();
+    assert_eq!(count(&answer.poll().expect("the job is done").unwrap()), (second, 2));
+    assert!(moment.outbox.try_next().is_none());
 }

@@ -78,7 +78,11 @@ struct Inside {
     interrupts: bool,
     trace: Trace,
     crashes: BTreeMap<Point, usize>,
+    /// What is done the next time that a point is passed.
+    aside: Option<(Point, Aside)>,
 }
+
+type Aside = Box<dyn FnOnce() + Send>;
 
 /// A worker of the engine; gone while it has a turn.
 struct Slot {
@@ -131,6 +135,7 @@ impl Scheduler {
             interrupts: true,
             trace,
             crashes: BTreeMap::new(),
+            aside: None,
         };
         Arc::new(Self { inside: Mutex::new(inside) })
     }
@@ -219,6 +224,10 @@ impl Scheduler {
 
     /// Whatever may happen before something is done.
     pub(crate) fn before(self: &Arc<Self>, point: Point) -> Result<(), Fault> {
+        let aside = self.inside().aside.take_if(|(at, _)| *at == point);
+        if let Some((_, aside)) = aside {
+            aside();
+        }
         self.interrupt();
         let mut inside = self.inside();
         inside.crash_at(point, true);
@@ -292,6 +301,11 @@ impl Scheduler {
         }
     }
 
+    /// Does something the next time that a point is passed, before what is done there.
+    pub(crate) fn interrupt_at(&self, point: Point, aside: impl FnOnce() + Send + 'static) {
+        self.inside().aside = Some((point, Box::new(aside)));
+    }
+
     /// Turns are taken as they are asked for, and nobody interrupts another.
     pub(crate) fn take_in_order(&self) {
         self.inside().interrupts = false;
@@ -359,11 +373,15 @@ impl Scheduler {
             let mut inside = self.inside();
             let who = inside.slots[index].who;
             inside.begin(who);
-            if inside.crashed {
-                inside.stack.pop();
-                return Turn::Nothing;
+            // It may have come to its end in between, in a turn that interrupted another.
+            match inside.slots[index].worker.take() {
+                Some(worker) if !inside.crashed => worker,
+                worker => {
+                    inside.slots[index].worker = worker;
+                    inside.stack.pop();
+                    return Turn::Nothing;
+                }
             }
-            inside.slots[index].worker.take().expect("a worker has one turn at a time")
         };
         let turn = worker.step(Pace::Try);
         let mut inside = self.inside();

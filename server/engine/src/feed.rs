@@ -62,6 +62,8 @@ pub(crate) enum Entry {
 pub(crate) struct Watched {
     query: Arc<Query>,
     stage: WatchStage,
+    /// The version at which its rows were first read; zero before.
+    filled_at: Version,
     listeners: Vec<Listener>,
 }
 
@@ -250,10 +252,14 @@ impl Feed {
     pub(crate) fn filled(self: &Arc<Self>, id: EntryId, watch: Watch) {
         let mut registry = self.registry();
         let Some(Entry::Watched(watched)) = registry.entries.get_mut(&id) else { return };
+        let version = watch.version();
         let stage = std::mem::replace(&mut watched.stage, WatchStage::Live(watch));
         match stage {
-            WatchStage::Filling { commits } => self.replay(id, watched, &commits),
-            // Somebody else filled it first: theirs is as good.
+            WatchStage::Filling { commits } => {
+                watched.filled_at = version;
+                self.replay(id, watched, &commits);
+            }
+            // Somebody else filled it first: theirs is as good, or newer.
             stage => watched.stage = stage,
         }
     }
@@ -347,11 +353,19 @@ impl Registry {
             return (*id, false);
         }
         let stage = WatchStage::Filling { commits: Vec::new() };
-        let watched = Watched { query: query.clone(), stage, listeners: vec![listener] };
+        let watched = Watched { query: query.clone(), stage, filled_at: Version::ZERO, listeners: vec![listener] };
         let id = self.fresh(Entry::Watched(watched), query);
         self.by_query.insert(query.clone(), id);
         self.by_listener.insert(name, id);
         (id, true)
+    }
+
+    /// The version at which the rows of a watch were first read.
+    pub(crate) fn filled_at(&self, id: EntryId) -> Option<Version> {
+        match self.entries.get(&id)? {
+            Entry::Watched(watched) => Some(watched.filled_at),
+            Entry::Waiting { .. } => None,
+        }
     }
 
     /// The watch of an entry, where it is current with all that was passed.

@@ -116,8 +116,12 @@ impl Feed {
             (id, is_new, self.shared.view())
         };
         let opened = self.fill(query, id, is_new, &view, since);
-        if opened.is_err() && is_new {
-            self.unfilled(id);
+        match &opened {
+            Err(_) if is_new => self.unfilled(id),
+            // Somebody else has filled the watch at a later version, so it says nothing of the commits in between: they are
+            // caught up from history.
+            Ok(opening) if self.registry().filled_at(id) > Some(opening.version()) => inbox.lag(target),
+            Ok(_) | Err(_) => {}
         }
         opened
     }
