@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::thread;
+use std::time::Instant;
 
 use hearth_tests::{Answer, Ask, PATIENCE, Random, Server, number};
 use serde_json::{Map, Value, json};
@@ -136,6 +137,7 @@ impl Ledger {
             failing: AtomicBool::new(false),
             gone: AtomicBool::new(false),
         };
+        await_open(address);
         let (version, text_bytes_max) = (&self.version, self.text_bytes_max);
         thread::scope(|scope| {
             for writer in &mut self.writers {
@@ -155,6 +157,7 @@ impl Ledger {
     /// versions, and the order of the commits.
     #[track_caller]
     pub(crate) fn verify(&mut self, server: &Server) {
+        await_open(server.address());
         let version = number(&server.get("/db").send().expect_status(200).json()["version"]);
         let told = self.version.load(Ordering::SeqCst);
         assert!(version >= told, "the version went back from {told} to {version}");
@@ -172,6 +175,7 @@ impl Ledger {
     /// Says whether all were right. Everything must be settled already.
     #[track_caller]
     pub(crate) fn verify_damaged(&self, server: &Server) -> bool {
+        await_open(server.address());
         let expected = self.expected();
         let mut right = true;
         let mut whole_or_damaged = |answer: &Answer| {
@@ -225,6 +229,17 @@ fn compare(expected: &BTreeMap<String, Expected>, served: &BTreeMap<String, Valu
         let is_right =
             doc["data"].as_object() == Some(&want.data) && (created, updated) == (want.created, want.updated);
         assert!(is_right, "{path} is to be {want:?}, and is {doc}");
+    }
+}
+
+/// Waits until the database is not being rebuilt any more; it says so to whoever asks meanwhile.
+#[track_caller]
+fn await_open(address: SocketAddr) {
+    let deadline = Instant::now() + PATIENCE * 3;
+    let ask = Ask::new(address, "GET", "/db/log?limit=1");
+    while ask.try_send().is_some_and(|answer| answer.status == 503 && answer.text().contains("being rebuilt")) {
+        assert!(Instant::now() < deadline, "it is being rebuilt for too long");
+        thread::yield_now();
     }
 }
 

@@ -102,6 +102,9 @@ pub enum SledError {
     },
 }
 
+/// Below so many times what is to be left free, nothing is held back in memory.
+const SHORT_TIMES: u64 = 4;
+
 /// A file in the folder that says that sled has failed at it, and how.
 const FAILED: &str = "FAILED";
 
@@ -203,7 +206,12 @@ impl Store for Sled {
                 None => changes.remove(key),
             }
         }
-        self.with("changed", |db| db.apply_batch(changes))
+        let is_short = is_short(&self.path, self.free_bytes_min);
+        self.with("changed", |db| {
+            db.apply_batch(changes)?;
+            // What sled holds back it would write when it is read, and then there may be no space for it.
+            if is_short { db.flush().map(drop) } else { Ok(()) }
+        })
     }
 
     fn size_bytes(&self) -> Result<u64, StoreError> {
@@ -254,6 +262,11 @@ fn leave_free(path: &Path, least: u64) -> Result<(), StoreError> {
         Some(free) if free < least => Err(StoreError::NoSpace { free, least }),
         Some(_) | None => Ok(()),
     }
+}
+
+/// Whether the disk comes near to being too full.
+fn is_short(path: &Path, least: u64) -> bool {
+    least > 0 && durable::free_bytes(path).is_some_and(|free| free < least.saturating_mul(SHORT_TIMES))
 }
 
 fn blob(value: IVec) -> Blob {
