@@ -41,7 +41,11 @@ pub(crate) fn trim(shared: &Shared, until: Version) -> Result<Version, StateErro
         }
         let mut changes_max = CHANGES_PER_BATCH;
         let mut page = store.scan(&shared.keyspace.changes(start, until), Direction::Forward, changes_max)?;
-        if excess > 0 && !page.is_empty() {
+        if page.is_empty() {
+            // Nothing is superseded up to there, so nothing goes and everything can still be read.
+            return Ok(start);
+        }
+        if excess > 0 {
             // Only a part that is likely to do, so that no more goes than has to.
             let part = page.len() as u128 * u128::from(excess) / u128::from(bytes);
             changes_max = usize::try_from(part).unwrap_or(page.len()).max(1);

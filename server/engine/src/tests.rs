@@ -461,6 +461,27 @@ async fn history_goes_when_it_is_old_and_what_is_current_stays() {
 }
 
 #[tokio::test]
+async fn the_start_of_history_stays_where_nothing_is_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at(NOW));
+    let engine = on_disk(folder.path(), clock.clone());
+    let database = main_database(&engine);
+    commit(&database, vec![set("rooms/a", 1)]).await;
+    drop(database);
+    // What was committed is applied when it is opened again.
+    tokio::task::spawn_blocking(move || engine.close()).await.unwrap();
+    // The hour that is kept begins before the first commit. Before that there was nothing, and that can still be read.
+    clock.set(NOW + 3_599_000_000);
+    let engine = on_disk(folder.path(), clock);
+    let database = main_database(&engine);
+    let one = database.clone();
+    tokio::task::spawn_blocking(move || one.maintain()).await.unwrap().unwrap();
+    assert_eq!(database.history_start(), Version::ZERO);
+    let beginning = database.query(&asked(&database, rooms()), Some(Version::from_micros(1))).await.unwrap();
+    assert!(beginning.docs.is_empty());
+}
+
+#[tokio::test]
 async fn a_read_of_a_time_that_has_passed_is_never_undercut() {
     let engine = in_memory(Limits::default());
     let database = main_database(&engine);
