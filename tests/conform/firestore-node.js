@@ -141,11 +141,11 @@ test('every filter finds what it means', async () => {
   await check(rooms.where('n', '==', NaN), ['d']);
   await check(rooms.where('n', '!=', 1), ['d', 'b', 'c', 'f']);
   await check(rooms.where('n', '!=', null), ['d', 'a', 'b', 'c', 'f']);
-  await check(rooms.where('n', '<', 3), ['d', 'a', 'b']);
-  await check(rooms.where('n', '<=', 3), ['d', 'a', 'b', 'c']);
+  await check(rooms.where('n', '<', 3), ['a', 'b']);
+  await check(rooms.where('n', '<=', 3), ['a', 'b', 'c']);
   await check(rooms.where('n', '>', 1).where('n', '<', 3), ['b']);
   await check(rooms.where('n', '>=', 'a'), ['f']);
-  await check(rooms.where('n', 'in', [1, 3, 'text', null]), ['a', 'c', 'e', 'f']);
+  await check(rooms.where('n', 'in', [1, 3, 'text', null]), ['a', 'c', 'f']);
   await check(rooms.where('n', 'not-in', [1, 3]), ['d', 'b', 'f']);
   await check(rooms.where('tags', 'array-contains', 'y'), ['a', 'b']);
   await check(rooms.where('tags', 'array-contains-any', ['x', 'z']), ['a']);

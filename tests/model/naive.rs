@@ -123,13 +123,15 @@ fn passes(filter: &Filter, doc: &Document) -> bool {
         Filter::Field { field, operator, value } if field.is_name() => named(&doc.path, *operator, value),
         Filter::Field { field, operator, value } => {
             let Some(found) = doc.get(field) else { return false };
-            let ordered = Class::of(found) == Class::of(value) && !is_nan(value);
+            let lone = |value: &Value| *value == Value::Null || is_nan(value);
+            let ordered = Class::of(found) == Class::of(value) && !lone(value) && !lone(found);
             let order = compare(found, value);
             let list = |value: &Value| match value {
                 Value::Array(values) => values.clone(),
                 _ => Vec::new(),
             };
-            let contains = |values: &[Value], value: &Value| values.iter().any(|other| equal(other, value));
+            let contains =
+                |values: &[Value], value: &Value| !lone(value) && values.iter().any(|other| equal(other, value));
             match operator {
                 Operator::Less => ordered && order.is_lt(),
                 Operator::LessOrEqual => ordered && order.is_le(),

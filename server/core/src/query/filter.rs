@@ -38,16 +38,21 @@ pub enum Filter {
     IsNotNan(FieldPath),
 }
 
-/// How a field is compared. Equal is what stands in one place of the order: `1` equals `1.0`, NaN equals NaN.
+/// How a field is compared. Equal is what stands in one place of the order: `1` equals `1.0`.
+///
+/// Null and NaN are found by `Equal` and what it implies, never by a rank or as one of many: a field that holds one is
+/// neither below nor above a value, no `In` finds it and no array is said to contain it. Within arrays and maps they
+/// equal themselves. Source: Google's emulator for Firestore, asked with each operator and value; where the SDKs' own tests
+/// speak of it ("can use IN filters"), they agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operator {
     /// Below the value, among values of its class. Nothing is below null or NaN.
     Less,
-    /// Below or equal, among values of its class. With null: only null. With NaN: nothing.
+    /// Below or equal, among values of its class. Nothing is below or equal to null or NaN.
     LessOrEqual,
     /// Above the value, among values of its class. Nothing is said to be above null or NaN.
     Greater,
-    /// Above or equal, among values of its class. With null: only null. With NaN: nothing.
+    /// Above or equal, among values of its class. Nothing is said to be above or equal to null or NaN.
     GreaterOrEqual,
     /// Equal.
     Equal,
@@ -59,7 +64,8 @@ pub enum Operator {
     In,
     /// An array with an element equal to any of the list.
     ArrayContainsAny,
-    /// There, not null and equal to none of the list. A list with null is fulfilled by nothing.
+    /// There, not null and equal to none of the list, in which NaN stands for nothing. A list with null is fulfilled by
+    /// nothing.
     NotIn,
 }
 
@@ -319,9 +325,10 @@ fn name_fulfils(path: &DocPath, operator: Operator, value: &Value) -> bool {
 
 fn fulfils(found: &Value, operator: Operator, value: &Value) -> bool {
     let among = |found: &Value| match value {
-        Value::Array(values) => values.binary_search_by(|value| compare(value, found)).is_ok(),
+        Value::Array(values) => !is_unranked(found) && values.binary_search_by(|value| compare(value, found)).is_ok(),
         _ => false,
     };
+    let has_null = || matches!(value, Value::Array(values) if values.iter().any(is_null));
     match operator {
         Operator::Less => ranks(found, value, Ordering::is_lt),
         Operator::LessOrEqual => ranks(found, value, Ordering::is_le),
@@ -330,16 +337,22 @@ fn fulfils(found: &Value, operator: Operator, value: &Value) -> bool {
         Operator::Equal => equal(found, value),
         Operator::NotEqual => !is_null(found) && !equal(found, value),
         Operator::In => among(found),
-        Operator::NotIn => !is_null(found) && !among(&Value::Null) && !among(found),
+        Operator::NotIn => !is_null(found) && !has_null() && !among(found),
         Operator::ArrayContains => {
-            matches!(found, Value::Array(elements) if elements.iter().any(|element| equal(element, value)))
+            !is_unranked(value)
+                && matches!(found, Value::Array(elements) if elements.iter().any(|element| equal(element, value)))
         }
         Operator::ArrayContainsAny => matches!(found, Value::Array(elements) if elements.iter().any(among)),
     }
 }
 
 fn ranks(found: &Value, value: &Value, wanted: impl Fn(Ordering) -> bool) -> bool {
-    !is_nan(value) && Class::of(found) == Class::of(value) && wanted(compare(found, value))
+    !is_unranked(found) && Class::of(found) == Class::of(value) && !is_nan(value) && wanted(compare(found, value))
+}
+
+/// Whether a value takes no part in comparisons with others.
+fn is_unranked(value: &Value) -> bool {
+    is_null(value) || is_nan(value)
 }
 
 fn is_null(value: &Value) -> bool {

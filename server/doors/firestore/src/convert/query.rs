@@ -133,6 +133,14 @@ fn filter_from(database: &DatabaseName, filter: wire::Filter, depth: usize) -> R
             if field.is_name() {
                 check_database(database, &value)?;
             }
+            // On this wire null and NaN are looked for by unary filters. A comparison finds neither of them, which is
+            // what lists do with them.
+            let is_lone = matches!(value, Value::Null) || matches!(value, Value::Double(number) if number.is_nan());
+            let (operator, value) = match operator {
+                Operator::Equal if is_lone => (Operator::In, Value::Array(vec![value])),
+                Operator::NotEqual if is_lone => (Operator::NotIn, Value::Array(vec![value])),
+                operator => (operator, value),
+            };
             Ok(Filter::Field { field, operator, value })
         }
         Some(FilterType::UnaryFilter(wire::UnaryFilter { op, operand_type })) => {
@@ -257,6 +265,18 @@ pub(crate) fn aggregation_from(
         return Err(Refusal::invalid("Two aggregations have the same alias"));
     }
     spec.select = None;
+    // Only documents that have every field that is summed or averaged are seen, also by a count beside it. A step of the
+    // order asks just that of a document, and behind the name it orders nothing.
+    let mut orders = Query::build(spec.clone())?.orders().to_vec();
+    for aggregate in &spec.aggregates {
+        match aggregate {
+            Aggregate::Sum(field) | Aggregate::Average(field) if !orders.iter().any(|order| order.field == *field) => {
+                orders.push(Order { field: field.clone(), direction: Direction::Ascending });
+            }
+            Aggregate::Sum(_) | Aggregate::Average(_) | Aggregate::Count { .. } => {}
+        }
+    }
+    spec.orders = orders;
     Ok((Arc::new(Query::build(spec)?), aliases))
 }
 
