@@ -154,7 +154,7 @@ pub fn choose(query: &Query) -> Access {
 }
 
 /// The direction of names where the query's order is by name: all steps before it are held fast by an equality.
-fn name_direction(query: &Query) -> Option<Direction> {
+pub(crate) fn name_direction(query: &Query) -> Option<Direction> {
     let fixed = |path| {
         query
             .filter()

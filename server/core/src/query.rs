@@ -462,6 +462,28 @@ impl Query {
         }
     }
 
+    /// The same query from just behind a row of its result, at most so many documents: how a long result is read in parts.
+    /// Only for a query that answers with documents and counts its limit from the start of the order.
+    pub fn behind(&self, row: &Row, limit: u32) -> Self {
+        let mut rest = self.up_to(limit);
+        rest.offset = 0;
+        rest.lower = Some([&*row.key, &[0]].concat().into());
+        match crate::index::name_direction(self) {
+            None => {}
+            Some(Direction::Ascending) => rest.names.from = Some((row.path.clone(), false)),
+            Some(Direction::Descending) => rest.names.to = Some((row.path.clone(), false)),
+        }
+        rest.canonical = canonical::encode(&rest);
+        rest
+    }
+
+    /// The same query with another limit, counted from the start of the order.
+    pub fn up_to(&self, limit: u32) -> Self {
+        let mut cut = Self { limit: Some(Limit::First(limit)), ..self.clone() };
+        cut.canonical = canonical::encode(&cut);
+        cut
+    }
+
     /// Whether a document is one the query speaks of: it stands in the source, passes the filter and has every field of
     /// the order. Cursors, offset and limit are not asked.
     pub fn matches<F: Fields>(&self, path: &DocPath, fields: &F) -> Result<bool, F::Error> {

@@ -1,5 +1,7 @@
 //! One database: what doors read, write and listen through.
 
+mod parts;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +13,8 @@ use hearth_core::query::{Query, Source};
 use hearth_core::{DatabaseName, DocPath, Document, Id, Version, keys};
 use hearth_store::{Blob, CommitLog, Direction, LogCopy, LogPart, Store};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+
+pub use parts::{Cost, Parts};
 
 use crate::applier::Applier;
 use crate::authorize::{Access, Act, Authorized, Denied};

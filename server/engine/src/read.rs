@@ -87,12 +87,28 @@ impl Budget {
 
     /// Runs a query, keeping `spare` rows behind its limit.
     pub(crate) fn run(&self, view: &View, query: &Query, spare: usize) -> Result<Found, ReadError> {
+        let limit = self.limits.result_docs_max;
+        let found = self.run_for(view, query, spare, limit)?;
+        if found.rows.window().len() > limit {
+            return Err(ReadError::TooMany { limit });
+        }
+        Ok(found)
+    }
+
+    /// Runs a query however many rows it has, keeping at most `docs_max` documents with them.
+    pub(crate) fn run_for(
+        &self,
+        view: &View,
+        query: &Query,
+        spare: usize,
+        docs_max: usize,
+    ) -> Result<Found, ReadError> {
         let start = self.clock.elapsed();
         let access = index::choose(query);
         let mut candidates = Candidates::new(view, &access);
         let mut read = 0;
         let deadline = start + self.limits.query_time_max;
-        let run = Run { sorted: access.sorted, spare, docs_max: self.limits.result_docs_max };
+        let run = Run { sorted: access.sorted, spare, docs_max };
         let each = std::iter::from_fn(|| {
             read += 1;
             if read % Self::DEADLINE_EVERY == 0 && self.clock.elapsed() > deadline {
@@ -108,9 +124,6 @@ impl Budget {
         self.metrics.documents_read.inc_by(read);
         self.metrics.index_entries_scanned.inc_by(scanned);
         let rows = rows?;
-        if rows.window().len() > self.limits.result_docs_max {
-            return Err(ReadError::TooMany { limit: self.limits.result_docs_max });
-        }
         let micros = self.clock.elapsed().saturating_sub(start).as_micros() as u64;
         Ok(Found { rows, scanned, read, micros })
     }
@@ -151,7 +164,7 @@ impl Stored {
         }
     }
 
-    fn document(&self) -> Result<Arc<Document>, DecodeError> {
+    pub(crate) fn document(&self) -> Result<Arc<Document>, DecodeError> {
         let document = codec::decode_record(&self.path, &self.record)?;
         document.ok_or(DecodeError::Tag { what: "a document", tag: 0 })
     }

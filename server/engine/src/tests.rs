@@ -750,3 +750,48 @@ async fn many_writers_and_listeners_agree_at_every_version() {
         assert_eq!(shown[target].0.0, truth);
     }
 }
+
+#[tokio::test]
+async fn a_long_result_comes_in_parts_of_one_version() {
+    let limits = Limits { part_docs_max: 3, part_rows_max: 5, result_docs_max: 4, ..Limits::default() };
+    let engine = in_memory(limits);
+    let database = main_database(&engine);
+    let writes = |n: i64| (0..20).map(move |id| set(&format!("rooms/{id:02}"), (id * 7 + n) % 20)).collect();
+    let at = commit(&database, writes(0)).await;
+    let n = || FieldPath::parse("n").unwrap();
+    let by_n = |direction| vec![Order { field: n(), direction }];
+    let specs = [
+        rooms(),
+        QuerySpec { orders: by_n(Direction::Ascending), ..rooms() },
+        QuerySpec { orders: by_n(Direction::Descending), limit: Some(Limit::First(11)), offset: 4, ..rooms() },
+        QuerySpec { orders: by_n(Direction::Ascending), limit: Some(Limit::Last(13)), ..rooms() },
+        QuerySpec { limit: Some(Limit::First(3)), ..rooms() },
+        QuerySpec { limit: Some(Limit::First(0)), ..rooms() },
+        QuerySpec { offset: 50, ..rooms() },
+        QuerySpec { filter: Some(Filter::field(n(), Operator::Greater, Value::Integer(9))), ..rooms() },
+    ];
+    let shown = |docs: &[Arc<hearth_core::Document>]| docs.iter().map(|doc| Shown::line(doc)).collect::<Vec<_>>();
+    for spec in specs {
+        let mut parts = database.parts(&asked(&database, spec.clone()), at);
+        let (mut got, mut longest) = (Vec::new(), 0);
+        loop {
+            let part = parts.next().await.unwrap();
+            // What is written meanwhile is not seen.
+            commit(&database, writes(got.len() as i64 + 1)).await;
+            longest = longest.max(part.len());
+            if part.is_empty() {
+                break;
+            }
+            got.extend(shown(&part));
+        }
+        assert!(parts.is_over());
+        let whole = in_memory(Limits::default());
+        let whole = main_database(&whole);
+        commit(&whole, writes(0)).await;
+        let answer = whole.query(&asked(&whole, spec.clone()), None).await.unwrap();
+        assert_eq!(got, shown(&answer.docs), "{spec:?}");
+        assert!(longest <= 3, "{longest}");
+        assert_eq!(parts.skipped(), spec.offset.min(20));
+    }
+    assert!(matches!(database.query(&asked(&database, rooms()), Some(at)).await, Err(ReadError::TooMany { .. })));
+}

@@ -33,20 +33,35 @@ pub(crate) struct Near {
     pub(crate) select: Option<Vec<FieldPath>>,
 }
 
+/// The nearest so far, nearest first, with their distances.
+#[derive(Debug, Default)]
+pub(crate) struct Nearest(Vec<(f64, Arc<Document>)>);
+
 impl Near {
-    /// The nearest documents with what is shown of them, nearest first; equally near ones in the sequence that they had.
-    pub(crate) fn among(&self, documents: &[Arc<Document>]) -> Vec<(Arc<Document>, Map)> {
-        let mut found: Vec<(f64, &Arc<Document>)> = documents
-            .iter()
-            .filter_map(|document| match document.get(&self.field)? {
-                Value::Vector(vector) if vector.len() == self.vector.len() => Some((self.distance(vector), document)),
-                _ => None,
-            })
-            .filter(|(distance, _)| self.threshold.is_none_or(|threshold| self.is_near(*distance, threshold)))
-            .collect();
-        found.sort_by(|(a, _), (b, _)| self.compare(*a, *b));
-        found.truncate(self.limit);
-        found.into_iter().map(|(distance, document)| (document.clone(), self.shown(document, distance))).collect()
+    /// Looks at more documents; equally near ones keep the sequence in which they are looked at.
+    pub(crate) fn look(&self, nearest: &mut Nearest, documents: &[Arc<Document>]) {
+        nearest.0.extend(
+            documents
+                .iter()
+                .filter_map(|document| match document.get(&self.field)? {
+                    Value::Vector(vector) if vector.len() == self.vector.len() => {
+                        Some((self.distance(vector), document.clone()))
+                    }
+                    _ => None,
+                })
+                .filter(|(distance, _)| self.threshold.is_none_or(|threshold| self.is_near(*distance, threshold))),
+        );
+        nearest.0.sort_by(|(a, _), (b, _)| self.compare(*a, *b));
+        nearest.0.truncate(self.limit);
+    }
+
+    /// The nearest documents with what is shown of them.
+    pub(crate) fn shown_of(&self, nearest: Nearest) -> Vec<(Arc<Document>, Map)> {
+        let shown = |(distance, document): (f64, Arc<Document>)| {
+            let shown = self.shown(&document, distance);
+            (document, shown)
+        };
+        nearest.0.into_iter().map(shown).collect()
     }
 
     fn distance(&self, vector: &[f64]) -> f64 {
@@ -113,8 +128,10 @@ mod tests {
             threshold,
             select: Some(vec![FieldPath::parse("far").unwrap()]),
         };
+        let mut nearest = Nearest::default();
+        documents.chunks(2).for_each(|part| near.look(&mut nearest, part));
         let got: Vec<(String, Map)> = near
-            .among(&documents)
+            .shown_of(nearest)
             .into_iter()
             .map(|(document, shown)| (document.path.id().to_owned(), shown))
             .collect();

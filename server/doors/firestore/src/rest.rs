@@ -109,7 +109,7 @@ async fn serve(door: &Door, call: Call, parts: &Parts, body: Body) -> Result<Res
         }
         Rpc::BatchGetDocuments => {
             let request = v1::BatchGetDocumentsRequest { database: name, ..message(&bytes)? };
-            answer::many(door.batch_get_documents(caller, request).await?)
+            answer::many(door.batch_get_documents(caller, request).await?).await?
         }
         Rpc::BeginTransaction => {
             let request = v1::BeginTransactionRequest { database: name, ..message(&bytes)? };
@@ -125,11 +125,11 @@ async fn serve(door: &Door, call: Call, parts: &Parts, body: Body) -> Result<Res
         }
         Rpc::RunQuery => {
             let request = v1::RunQueryRequest { parent: name, ..message(&bytes)? };
-            answer::many(door.run_query(caller, request).await?)
+            answer::many(door.run_query(caller, request).await?).await?
         }
         Rpc::RunAggregationQuery => {
             let request = v1::RunAggregationQueryRequest { parent: name, ..message(&bytes)? };
-            answer::many(door.run_aggregation_query(caller, request).await?)
+            answer::many(door.run_aggregation_query(caller, request).await?).await?
         }
         Rpc::PartitionQuery => {
             let request = v1::PartitionQueryRequest { parent: name, ..message(&bytes)? };

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _};
 use hearth_auth::{Caller, Mode};
 use hearth_schema::v1;
 use hearth_schema::v1::firestore_server::{Firestore, FirestoreServer};
@@ -65,7 +65,7 @@ fn header<'a>(headers: &'a MetadataMap, name: &str) -> Result<Option<&'a str>, R
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 fn messages<T: Send + 'static>(answers: Answers<T>) -> Messages<T> {
-    Box::pin(stream::iter(answers.map(Ok)))
+    Box::pin(answers.map(|answer| answer.map_err(Status::from)))
 }
 
 /// The service: methods with one answer, methods with many, and the rest as it stands. One macro for all, because the

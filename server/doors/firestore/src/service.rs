@@ -10,6 +10,7 @@ mod write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use hearth_auth::{Caller, Gate, Mode, TokenError};
 use hearth_core::{DatabaseName, DocPath, Version};
 use hearth_engine::{Database, Engine, QueryRead, ids};
@@ -37,8 +38,13 @@ impl Authenticate for Gate {
     }
 }
 
-/// The answers of a streaming method, made one by one as they are sent.
-pub(crate) type Answers<T> = Box<dyn Iterator<Item = T> + Send>;
+/// The answers of a streaming method, made one by one as they are sent. The first error is the last answer.
+pub(crate) type Answers<T> = BoxStream<'static, Result<T, Refusal>>;
+
+/// Answers that are all there.
+fn answers<T: Send + 'static>(all: impl IntoIterator<Item = T, IntoIter: Send + 'static>) -> Answers<T> {
+    stream::iter(all.into_iter().map(Ok)).boxed()
+}
 
 /// Firestore's door. Shared by all its connections.
 pub struct Door {

@@ -120,6 +120,8 @@ impl Call {
         let is_document = !is_root && segments.len() % 2 == 1;
         let is_collection = segments.len().is_multiple_of(2);
         match *method {
+            // Without a collection the documents of all are listed.
+            Method::GET | Method::HEAD if is_root => Ok(whole(Rpc::ListDocuments)),
             Method::GET | Method::HEAD if is_document => Ok(whole(Rpc::GetDocument)),
             Method::GET | Method::HEAD if is_collection => Ok(inside(Rpc::ListDocuments)),
             Method::POST if is_collection => Ok(inside(Rpc::CreateDocument)),
@@ -231,7 +233,7 @@ mod tests {
                 GetDocument projects/p/databases/(default)/documents/rooms/a b:c%
                 refused: InvalidArgument: An id in the address holds a slash
                 refused: InvalidArgument: The address is not UTF-8 once it is percent-decoded
-                refused: NotFound: No method of this service has this address
+                ListDocuments projects/p/databases/d/documents
                 refused: NotFound: No method of this service has this address
                 refused: NotFound: No method of this service has this address
                 refused: NotFound: No method of this service has this address

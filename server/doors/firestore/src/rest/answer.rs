@@ -1,12 +1,12 @@
 //! Answers of the REST skin: messages as JSON, many of them as one array, refusals, and what browsers want to be told.
 
 use std::io;
-use std::iter::Peekable;
+use std::pin::Pin;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use futures_util::stream;
+use futures_util::stream::{self, Peekable, StreamExt as _};
 use serde::Serialize;
 
 use crate::service::Answers;
@@ -29,13 +29,21 @@ pub(crate) fn one<T: Serialize>(message: &T) -> Response {
 }
 
 /// Messages as one array, made while they are sent.
-pub(crate) fn many<T: Serialize + Send + 'static>(answers: Answers<T>) -> Response {
+pub(crate) async fn many<T: Serialize + Send + 'static>(answers: Answers<T>) -> Result<Response, Refusal> {
     let mut pieces = Pieces { answers: answers.peekable(), is_begun: false, is_over: false };
-    let body = match pieces.next() {
-        Some(Ok(first)) if pieces.is_over => Body::from(first),
-        first => Body::from_stream(stream::iter(first.into_iter().chain(pieces))),
+    let first = pieces.next().await?.unwrap_or_default();
+    let body = match pieces.is_over {
+        true => Body::from(first),
+        false => {
+            let rest = stream::try_unfold(pieces, async |mut pieces| {
+                // The connection breaks at an error: better than an array that looks whole.
+                let piece = pieces.next().await.map_err(io::Error::other)?;
+                Ok::<_, io::Error>(piece.map(|piece| (piece, pieces)))
+            });
+            Body::from_stream(stream::iter([Ok(first)]).chain(rest))
+        }
     };
-    json(StatusCode::OK, body)
+    Ok(json(StatusCode::OK, body))
 }
 
 /// A refusal as JSON.
@@ -140,12 +148,10 @@ struct Pieces<T> {
     is_over: bool,
 }
 
-impl<T: Serialize> Iterator for Pieces<T> {
-    type Item = io::Result<Bytes>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl<T: Serialize> Pieces<T> {
+    async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
         if self.is_over {
-            return None;
+            return Ok(None);
         }
         let mut piece = Vec::with_capacity(1 << 10);
         if !self.is_begun {
@@ -153,20 +159,17 @@ impl<T: Serialize> Iterator for Pieces<T> {
             piece.push(b'[');
         }
         while piece.len() < PIECE_BYTES {
-            let Some(answer) = self.answers.next() else { break };
-            if let Err(error) = serde_json::to_writer(&mut piece, &answer) {
-                // The connection breaks here: better than an array that looks whole.
-                self.is_over = true;
-                return Some(Err(error.into()));
-            }
-            if self.answers.peek().is_some() {
+            let Some(answer) = self.answers.next().await.transpose()? else { break };
+            serde_json::to_writer(&mut piece, &answer)
+                .map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
+            if Pin::new(&mut self.answers).peek().await.is_some() {
                 piece.extend_from_slice(b",\n");
             }
         }
-        if self.answers.peek().is_none() {
+        if Pin::new(&mut self.answers).peek().await.is_none() {
             self.is_over = true;
             piece.push(b']');
         }
-        Some(Ok(piece.into()))
+        Ok(Some(piece.into()))
     }
 }

