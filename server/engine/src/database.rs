@@ -1,6 +1,6 @@
 //! One database: what doors read, write and listen through.
 
-mod parts;
+mod pages;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ use hearth_core::{DatabaseName, DocPath, Document, Id, Version, keys};
 use hearth_store::{Blob, CommitLog, Direction, LogCopy, LogPart, Store};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
-pub use parts::{Cost, Parts};
+pub use pages::{Cost, Pages};
 
 use crate::applier::Applier;
 use crate::authorize::{Access, Act, Authorized, Denied};

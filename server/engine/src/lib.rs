@@ -45,7 +45,7 @@ pub use backup::{BackupAccess, BackupError, BackupPoint, SnapshotFile};
 pub use check::{CheckOptions, CheckReport, DatabaseChecked, Finding, check};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use crew::{Crew, Hired, Job, Pace, Turn, Worker};
-pub use database::{Cost, Database, FeedAccess, FeedPage, GetAnswer, OpenError, Parts, Wipe};
+pub use database::{Cost, Database, FeedAccess, FeedPage, GetAnswer, OpenError, Pages, Wipe};
 pub use engine::{Backing, DatabaseError, Engine, Options, Projects, StartError, Started};
 pub use hearth_store::{CopyError, LogCopy, LogPart};
 pub use limits::Limits;

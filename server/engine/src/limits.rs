@@ -21,10 +21,10 @@ pub struct Limits {
     pub result_docs_max: usize,
     /// Documents of one answer where the query names no limit.
     pub result_docs_default: u32,
-    /// Documents that are read and held at one time of an answer that is handed on in parts, so that it may be of any length.
-    pub part_docs_max: usize,
+    /// Documents that are read and held at one time of an answer that is handed on in pages, so that it may be of any length.
+    pub page_docs_max: usize,
     /// Rows that are sorted at one time for such an answer, where it has to be; what is behind them takes another run.
-    pub part_rows_max: u32,
+    pub page_rows_max: u32,
     /// How long a query may run.
     pub query_time_max: Duration,
     /// Queries that run at one time, over all databases.
@@ -79,8 +79,8 @@ impl Default for Limits {
             generations_max: 4,
             result_docs_max: 100_000,
             result_docs_default: 1_000,
-            part_docs_max: 1_000,
-            part_rows_max: 1_000_000,
+            page_docs_max: 1_000,
+            page_rows_max: 1_000_000,
             query_time_max: Duration::from_secs(30),
             queries_running_max: 8,
             outbox_bytes_max: 4 << 20,

@@ -752,8 +752,8 @@ async fn many_writers_and_listeners_agree_at_every_version() {
 }
 
 #[tokio::test]
-async fn a_long_result_comes_in_parts_of_one_version() {
-    let limits = Limits { part_docs_max: 3, part_rows_max: 5, result_docs_max: 4, ..Limits::default() };
+async fn a_long_result_comes_in_pages_of_one_version() {
+    let limits = Limits { page_docs_max: 3, page_rows_max: 5, result_docs_max: 4, ..Limits::default() };
     let engine = in_memory(limits);
     let database = main_database(&engine);
     let writes = |n: i64| (0..20).map(move |id| set(&format!("rooms/{id:02}"), (id * 7 + n) % 20)).collect();
@@ -772,26 +772,26 @@ async fn a_long_result_comes_in_parts_of_one_version() {
     ];
     let shown = |docs: &[Arc<hearth_core::Document>]| docs.iter().map(|doc| Shown::line(doc)).collect::<Vec<_>>();
     for spec in specs {
-        let mut parts = database.parts(&asked(&database, spec.clone()), at);
+        let mut pages = database.pages(&asked(&database, spec.clone()), at);
         let (mut got, mut longest) = (Vec::new(), 0);
         loop {
-            let part = parts.next().await.unwrap();
+            let page = pages.next().await.unwrap();
             // What is written meanwhile is not seen.
             commit(&database, writes(got.len() as i64 + 1)).await;
-            longest = longest.max(part.len());
-            if part.is_empty() {
+            longest = longest.max(page.len());
+            if page.is_empty() {
                 break;
             }
-            got.extend(shown(&part));
+            got.extend(shown(&page));
         }
-        assert!(parts.is_over());
+        assert!(pages.is_over());
         let whole = in_memory(Limits::default());
         let whole = main_database(&whole);
         commit(&whole, writes(0)).await;
         let answer = whole.query(&asked(&whole, spec.clone()), None).await.unwrap();
         assert_eq!(got, shown(&answer.docs), "{spec:?}");
         assert!(longest <= 3, "{longest}");
-        assert_eq!(parts.skipped(), spec.offset.min(20));
+        assert_eq!(pages.skipped(), spec.offset.min(20));
     }
     assert!(matches!(database.query(&asked(&database, rooms()), Some(at)).await, Err(ReadError::TooMany { .. })));
 }

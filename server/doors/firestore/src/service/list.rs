@@ -316,18 +316,18 @@ impl Door {
         };
         // Counted first, then walked through: both at one version, and neither holds the result.
         let mut places = cuts(count, wanted).peekable();
-        let mut parts = database.parts(&database.authorize_query(caller, query)?, snapshot.at);
+        let mut pages = database.pages(&database.authorize_query(caller, query)?, snapshot.at);
         let (mut passed, mut cuts) = (0, Vec::new());
         while places.peek().is_some() {
-            let part = parts.next().await?;
-            if part.is_empty() {
+            let documents = pages.next().await?;
+            if documents.is_empty() {
                 break;
             }
             let before = passed;
-            passed += part.len() as u64;
+            passed += documents.len() as u64;
             while let Some(place) = places.next_if(|place| *place < passed) {
                 cuts.extend(
-                    usize::try_from(place - before).ok().and_then(|at| part.get(at)).map(|doc| doc.path.clone()),
+                    usize::try_from(place - before).ok().and_then(|at| documents.get(at)).map(|doc| doc.path.clone()),
                 );
             }
         }

@@ -6,7 +6,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use hearth_auth::Caller;
 use hearth_core::query::{Limit, Query};
 use hearth_core::{DatabaseName, Direction, Document, Map, Version};
-use hearth_engine::{Answer, Cost, Database, Parts, QueryRead};
+use hearth_engine::{Answer, Cost, Database, Pages, QueryRead};
 use hearth_schema::v1::{
     self, run_aggregation_query_request, run_query_request, run_query_response::ContinuationSelector,
 };
@@ -49,36 +49,36 @@ impl Door {
         }
         let authorized = database.authorize_query(caller, query.clone())?;
         let snapshot = self.snapshot(caller, &database, consistency, [What::Query(query.hash())]).await?;
-        let mut parts = database.parts(&authorized, snapshot.at);
-        // The first part is read here, so that most of what goes wrong is an answer of its own.
-        let mut first = parts.next().await?;
-        self.note_query(&snapshot, seen_first(&query, snapshot.at, &first, parts.is_over()));
+        let mut pages = database.pages(&authorized, snapshot.at);
+        // The first page is read here, so that most of what goes wrong is an answer of its own.
+        let mut first = pages.next().await?;
+        self.note_query(&snapshot, seen_first(&query, snapshot.at, &first, pages.is_over()));
         if let Some(near) = near {
             // The nearest may stand anywhere: all have to be looked at first.
             let mut nearest = Nearest::default();
             while !first.is_empty() {
                 near.look(&mut nearest, &first);
-                first = parts.next().await?;
+                first = pages.next().await?;
             }
             let mut told = Told::new(query, parent.database, &snapshot, plan.map(|(_, plan)| plan));
             let mut responses: Vec<_> =
                 near.shown_of(nearest).iter().map(|(whole, shown)| told.document(whole, Some(shown))).collect();
-            responses.extend(told.last(&parts));
+            responses.extend(told.last(&pages));
             return Ok(answers(began(&snapshot).into_iter().chain(responses)));
         }
         let told = Told::new(query, parent.database, &snapshot, plan.map(|(_, plan)| plan));
-        let responses = stream::try_unfold(Some((told, parts, first)), async |reading| {
-            let Some((mut told, mut parts, part)) = reading else { return Ok(None) };
-            if part.is_empty() {
-                let last: Vec<_> = told.last(&parts).into_iter().collect();
+        let responses = stream::try_unfold(Some((told, pages, first)), async |reading| {
+            let Some((mut told, mut pages, page)) = reading else { return Ok(None) };
+            if page.is_empty() {
+                let last: Vec<_> = told.last(&pages).into_iter().collect();
                 return Ok(Some((last, None)));
             }
-            told.skipped = parts.skipped();
-            let responses: Vec<_> = part.iter().map(|document| told.document(document, None)).collect();
-            let next = parts.next().await?;
-            Ok::<_, Refusal>(Some((responses, Some((told, parts, next)))))
+            told.skipped = pages.skipped();
+            let responses: Vec<_> = page.iter().map(|document| told.document(document, None)).collect();
+            let next = pages.next().await?;
+            Ok::<_, Refusal>(Some((responses, Some((told, pages, next)))))
         });
-        let responses = responses.map_ok(|part| stream::iter(part.into_iter().map(Ok))).try_flatten();
+        let responses = responses.map_ok(|page| stream::iter(page.into_iter().map(Ok))).try_flatten();
         Ok(answers(began(&snapshot)).chain(responses).boxed())
     }
 
@@ -172,16 +172,16 @@ impl Told {
     }
 
     /// What is told when all documents are. Clients need the time also of nothing, and the cost where they asked for it.
-    fn last(self, parts: &Parts) -> Option<v1::RunQueryResponse> {
+    fn last(self, pages: &Pages) -> Option<v1::RunQueryResponse> {
         let is_empty = self.documents == 0;
-        let skipped = if is_empty { parts.skipped() } else { 0 };
+        let skipped = if is_empty { pages.skipped() } else { 0 };
         (is_empty || self.plan.is_some()).then(|| v1::RunQueryResponse {
             read_time: self.read_time,
             skipped_results: i32::try_from(skipped).unwrap_or(i32::MAX),
             continuation_selector: Some(ContinuationSelector::Done(true)),
             explain_metrics: self.plan.map(|plan| v1::ExplainMetrics {
                 plan_summary: Some(plan),
-                execution_stats: Some(stats(self.documents, parts.cost())),
+                execution_stats: Some(stats(self.documents, pages.cost())),
             }),
             ..Default::default()
         })
@@ -199,7 +199,7 @@ fn seen(query: &Arc<Query>, answer: &Answer) -> QueryRead {
     seen_first(query, answer.version, &answer.docs, true)
 }
 
-/// The same where the first part of the result is known: unless that is all of it, any change of what the query matches
+/// The same where the first page of the result is known: unless that is all of it, any change of what the query matches
 /// is held to be a change of what was seen.
 fn seen_first(query: &Arc<Query>, version: Version, first: &[Arc<Document>], is_all: bool) -> QueryRead {
     let last_returned = first.last().filter(|_| is_all).and_then(|document| {

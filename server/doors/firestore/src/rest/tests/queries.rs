@@ -115,7 +115,7 @@ async fn an_offset_says_how_much_it_skipped() {
 
 #[tokio::test]
 async fn a_result_may_be_longer_than_what_is_held_at_one_time() {
-    let limits = Limits { part_docs_max: 3, part_rows_max: 4, result_docs_max: 5, ..Limits::default() };
+    let limits = Limits { page_docs_max: 3, page_rows_max: 4, result_docs_max: 5, ..Limits::default() };
     let server = Server::with(Mode::Dev, Access::Open, limits);
     for n in 0..20 {
         let body = format!(r#"{{"fields":{{"n":{{"integerValue":"{}"}}}}}}"#, 19 - n);

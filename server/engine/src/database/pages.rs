@@ -1,7 +1,7 @@
-//! Results of any length, read in parts: what is held at one time does not grow with the result.
+//! Results of any length, read in pages: what is held at one time does not grow with the result.
 //!
-//! All parts are of one version. It is not pinned between two parts, so that a reader who never comes back keeps nothing
-//! alive: should it be forgotten meanwhile, the next part is refused.
+//! All pages are of one version. It is not pinned between two pages, so that a reader who never comes back keeps nothing
+//! alive: should it be forgotten meanwhile, the next page is refused.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use super::Database;
 use crate::authorize::Authorized;
 use crate::read::{ReadError, Stored};
 
-/// The parts of a query's documents.
-pub struct Parts {
+/// The pages of a query's documents.
+pub struct Pages {
     database: Database,
     query: Arc<Query>,
     at: Version,
@@ -40,8 +40,8 @@ pub struct Cost {
 }
 
 impl Database {
-    /// The documents of a query at a version, in parts. A query for numbers has none.
-    pub fn parts(&self, query: &Authorized<Arc<Query>>, at: Version) -> Parts {
+    /// The documents of a query at a version, in pages. A query for numbers has none.
+    pub fn pages(&self, query: &Authorized<Arc<Query>>, at: Version) -> Pages {
         let query = Arc::clone(query);
         let left = match query.limit() {
             Some(Limit::First(limit)) => Some(limit),
@@ -49,27 +49,27 @@ impl Database {
         };
         let (found, last, is_found) = (Vec::new().into_iter(), None, !query.aggregates().is_empty());
         let (database, skipped, cost) = (self.clone(), 0, Cost::default());
-        Parts { database, query, at, found, last, left, is_found, skipped, cost }
+        Pages { database, query, at, found, last, left, is_found, skipped, cost }
     }
 }
 
-impl Parts {
+impl Pages {
     /// The next documents in the query's order; none at all when there are no more.
     pub async fn next(&mut self) -> Result<Vec<Arc<Document>>, ReadError> {
         if self.found.len() == 0 && !self.is_found {
             self.find().await?;
         }
-        let part: Vec<_> = self.found.by_ref().take(self.database.inner.budget.limits.part_docs_max).collect();
-        if part.is_empty() {
+        let page: Vec<_> = self.found.by_ref().take(self.database.inner.budget.limits.page_docs_max).collect();
+        if page.is_empty() {
             return Ok(Vec::new());
         }
-        let view = match part.iter().all(|(_, stored)| stored.is_some()) {
+        let view = match page.iter().all(|(_, stored)| stored.is_some()) {
             true => None,
             false => Some(self.database.view(Some(self.at)).await?),
         };
         self.database
             .blocking(move || {
-                let documents = part.into_iter().filter_map(|(row, stored)| match (stored, &view) {
+                let documents = page.into_iter().filter_map(|(row, stored)| match (stored, &view) {
                     (Some(stored), _) => Some(stored.document().map_err(ReadError::from)),
                     (None, Some(view)) => view.document(&row.path).map_err(ReadError::from).transpose(),
                     (None, None) => None,
@@ -84,7 +84,7 @@ impl Parts {
         self.is_found && self.found.len() == 0
     }
 
-    /// How many documents the query's offset skipped; known with the first part.
+    /// How many documents the query's offset skipped; known with the first page.
     pub fn skipped(&self) -> u32 {
         self.skipped
     }
@@ -94,14 +94,14 @@ impl Parts {
         self.cost
     }
 
-    /// Finds rows behind the last one: of a sorted access a part, otherwise as many as may be sorted at one time.
+    /// Finds rows behind the last one: of a sorted access a page, otherwise as many as may be sorted at one time.
     async fn find(&mut self) -> Result<(), ReadError> {
         let takes_last = matches!(self.query.limit(), Some(Limit::Last(_)));
         let limits = &self.database.inner.budget.limits;
-        let docs_max = limits.part_docs_max;
+        let docs_max = limits.page_docs_max;
         let rows_max = match index::choose(&self.query).sorted {
             true => u32::try_from(docs_max).unwrap_or(u32::MAX).max(1),
-            false => limits.part_rows_max.max(1),
+            false => limits.page_rows_max.max(1),
         };
         let wanted = self.left.map_or(rows_max, |left| left.min(rows_max));
         let query = match &self.last {
