@@ -19,6 +19,8 @@
 //! it has none, up to a pong. What differs from run to run has a name instead, in order of appearance: `v1` for a
 //! version, `t1` a token, `e1` an opaque tag, `id1`, `link1`, `ticket1`, `time1`, `seconds1`; `$v1` in a request stands for the real one.
 //!
+//! A comment `# with HEARTH_NAME=value` sets that variable for the case's server.
+//!
 //! `UPDATE=1` rewrites the answers, and the diff is the review.
 
 mod case;
@@ -155,7 +157,9 @@ fn check_shape(body: &Value) {
 }
 
 fn run(case: &Case) -> String {
-    let mut run = Run { server: Launch::dev().ephemeral().start(), socket: None, names: Names::new(&case.source) };
+    let settings = case.source.lines().filter_map(|line| line.strip_prefix("# with ")?.split_once('='));
+    let launch = settings.fold(Launch::dev().ephemeral(), |launch, (name, value)| launch.env(name, value));
+    let mut run = Run { server: launch.start(), socket: None, names: Names::new(&case.source) };
     case.render(|request| run.step(request))
 }
 

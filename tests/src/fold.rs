@@ -21,6 +21,8 @@ pub struct Fold {
     pub resets: usize,
     fresh: bool,
     part: u64,
+    /// What was known before the event of which parts have come.
+    whole: Option<Box<Fold>>,
 }
 
 impl Fold {
@@ -29,12 +31,12 @@ impl Fold {
         Self { fresh: true, ..Self::default() }
     }
 
-    /// The connection was lost: the next event may be of the version that is known, and half a result is forgotten.
+    /// The connection was lost: the next event may be of the version that is known, and half an event is forgotten.
     pub fn reopen(&mut self) {
-        self.fresh = true;
-        if self.part > 0 {
-            *self = Self::new();
+        if let Some(whole) = self.whole.take() {
+            *self = *whole;
         }
+        self.fresh = true;
     }
 
     /// Takes an event, bare or as a `snapshot` message.
@@ -46,6 +48,9 @@ impl Fold {
             members.remove("id");
         }
         check_schema("event", &bare);
+        if event["more"] == true && self.whole.is_none() {
+            self.whole = Some(Box::new(self.clone()));
+        }
         let version = number(&event["version"]);
         let later_part = self.part > 0;
         match (self.fresh, later_part) {
@@ -62,6 +67,10 @@ impl Fold {
             self.resets += 1;
             self.docs.clear();
         }
+        if event["more"] != true {
+            self.whole = None;
+        }
+        assert_eq!(event.get("token").is_some(), event["more"] != true, "a token is for what is whole: {event}");
         if let Some(token) = event["token"].as_str() {
             self.token = Some(token.into());
         }
@@ -171,6 +180,19 @@ mod tests {
         ]}));
         assert_eq!(fold.docs[0]["data"], json!({"m": {"a": 1, "b": 7}}));
         assert_eq!((fold.token.as_deref(), fold.changes), (Some("u"), 4));
+    }
+
+    #[test]
+    fn parts_that_are_cut_off_leave_what_was_known() {
+        let mut fold = Fold::new();
+        let added = |id: &str, to: i64| json!({"type": "added", "doc": doc(id, "5", 1), "from": -1, "to": to});
+        fold.apply(&json!({"version": "5", "token": "t", "reset": false, "size": 1, "changes": [added("a", 0)]}));
+        let removed = json!({"type": "removed", "doc": {"path": "c/a"}, "from": 0, "to": -1});
+        fold.reopen();
+        fold.apply(&json!({"version": "9", "reset": false, "size": 0, "part": 1, "more": true, "changes": [removed]}));
+        assert_eq!((fold.docs.len(), fold.token.as_deref()), (0, Some("t")));
+        fold.reopen();
+        assert_eq!((fold.ids(), fold.version, fold.changes), (vec!["a".to_owned()], 5, 1));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What the stories share: servers, addresses with parameters, and checks of what every answer promises.
 
+use std::fs;
+
 use hearth_tests::{Answer, Launch, Server, Sse, check_schema};
 use serde_json::{Value, json};
 
@@ -103,4 +105,12 @@ pub(crate) fn event(sse: &mut Sse) -> Value {
         assert_eq!(json["token"], event.id.as_str(), "the id of an event is its token");
     }
     json
+}
+
+/// What the process holds in memory, in bytes.
+#[track_caller]
+pub(crate) fn memory(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says what a process holds");
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
 }

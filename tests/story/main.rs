@@ -7,6 +7,7 @@ mod feed;
 mod links;
 mod many;
 mod origins;
+mod parts;
 mod plain;
 mod polling;
 mod preconditions;

@@ -1,13 +1,12 @@
 //! Many at once: writers that contend, readers that stall, databases without end.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::thread;
 
 use hearth_tests::{Launch, Server};
 use serde_json::{Value, json};
 
-use crate::common::{commit, dev, event, found, put};
+use crate::common::{commit, dev, event, found, memory, put};
 
 #[test]
 fn increments_from_everywhere_add_up() {
@@ -69,14 +68,6 @@ fn one_key_from_everywhere_is_one_write() {
         writers.collect::<Vec<_>>().into_iter().map(|writer| writer.join().unwrap()).collect()
     });
     assert_eq!((answers.len(), found(&server, "/db/c").split(' ').count()), (1, 1));
-}
-
-/// What the process holds in memory, in bytes.
-#[track_caller]
-fn memory(server: &Server) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says what a process holds");
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
 }
 
 #[test]

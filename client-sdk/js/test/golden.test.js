@@ -136,7 +136,8 @@ class Socket {
     assert.ok(message, line);
     if (message.ev === 'result') message.docs?.forEach(checkDocument);
     if (message.ev !== 'snapshot' || !message.changes) return;
-    const before = message.reset ? [] : this.#known.get(message.id) ?? [];
+    const begins = message.reset && (message.part ?? 1) === 1;
+    const before = begins ? [] : this.#known.get(message.id) ?? [];
     const view = fold(before, message.changes);
     // A listener that resumes in a case of its own begins in the middle: what it knew stands in no event of this connection.
     if (view) this.#known.set(message.id, view.docs);
@@ -199,7 +200,8 @@ for (const file of cases) {
   test(`golden ${file.replace('.case', '')}`, { timeout: 60_000 }, async () => {
     const source = readFileSync(join(folder, file), 'utf8');
     const names = new Names(source);
-    const hearth = await Hearth.start();
+    const settings = [...source.matchAll(/^# with (HEARTH_\w+)=(\S+)$/gm)].map(([, name = '', value = '']) => [name, value]);
+    const hearth = await Hearth.startWith(Object.fromEntries(settings));
     /** @type {Socket | null} */
     let socket = null;
     try {

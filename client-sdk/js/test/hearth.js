@@ -17,13 +17,18 @@ export class Hearth {
   host = '';
   #folder = mkdtempSync(join(tmpdir(), 'hearth-js-'));
   #args;
+  #settings;
   /** @type {import('node:child_process').ChildProcess | null} */
   #child = null;
   #said = '';
 
-  /** @param {string[]} args besides `--listen` and `--data` */
-  constructor(args) {
+  /**
+   * @param {string[]} args besides `--listen` and `--data`
+   * @param {Record<string, string>} [settings] variables of its environment
+   */
+  constructor(args, settings = {}) {
     this.#args = args;
+    this.#settings = settings;
   }
 
   /**
@@ -33,7 +38,18 @@ export class Hearth {
    * @returns {Promise<Hearth>}
    */
   static async start(...args) {
-    const hearth = new Hearth(args);
+    return Hearth.startWith({}, ...args);
+  }
+
+  /**
+   * The same with variables such as `HEARTH_LIMITS_PART_DOCS_MAX`.
+   *
+   * @param {Record<string, string>} settings
+   * @param {...string} args
+   * @returns {Promise<Hearth>}
+   */
+  static async startWith(settings, ...args) {
+    const hearth = new Hearth(args, settings);
     await hearth.#run('127.0.0.1:0');
     return hearth;
   }
@@ -77,7 +93,7 @@ export class Hearth {
   /** @param {string} listen */
   async #run(listen) {
     if (!existsSync(program)) throw new Error(`no server at ${program}: run \`cargo build -p hearth\`, or set TEST_HEARTH_BIN`);
-    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('HEARTH_')));
+    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('HEARTH_')).concat(Object.entries(this.#settings)));
     const args = ['dev', '--listen', listen, '--data', join(this.#folder, 'data'), ...this.#args];
     const child = spawn(program, args, { cwd: this.#folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;

@@ -108,6 +108,35 @@ test('parts of an event are forgotten when the connection is lost between them',
   assert.equal(outcome.kind === 'snapshot' && show(outcome.snapshot.docs), 'a@1');
 });
 
+test('a difference in parts is one snapshot, and one that is cut off leaves what was known', () => {
+  const target = new Target('c', {});
+  const base = { id: 1, ev: /** @type {const} */ ('snapshot'), reset: false };
+  const add = (/** @type {string} */ path, /** @type {number} */ to) => ({ type: /** @type {const} */ ('added'), doc: docOf(path), from: -1, to });
+  assert.equal(target.event({ ...base, version: '5', token: 't5', size: 2, changes: [add('a', 0), add('b', 1)] }).kind, 'snapshot');
+  target.ask();
+  /** @type {WireChange} */
+  const removed = { type: 'removed', doc: { path: 'a' }, from: 0, to: -1 };
+  const first = { ...base, version: '9', size: 1, part: 1, more: true, changes: [removed] };
+  const second = { ...base, version: '9', size: 2, part: 2, more: true, changes: [add('c', 1)] };
+  const third = { ...base, version: '9', token: 't9', size: 3, part: 3, more: false, changes: [add('d', 2)] };
+  assert.equal(target.event(first).kind, 'nothing');
+  assert.equal(target.event(second).kind, 'nothing');
+  assert.equal(target.current && show(target.current.docs), 'a@1 b@1', 'who joins now hears the last whole result');
+  assert.equal(target.since, 't5');
+  // The connection is lost: all of it comes again.
+  target.ask();
+  assert.equal(target.event(first).kind, 'nothing');
+  assert.equal(target.event(second).kind, 'nothing');
+  const outcome = target.event(third);
+  assert.equal(outcome.kind === 'snapshot' && show(outcome.snapshot.docs), 'b@1 c@1 d@1');
+  assert.deepEqual(outcome.kind === 'snapshot' && outcome.snapshot.changes.map(change => `${change.type} ${change.doc.path}`), ['removed a', 'added c', 'added d']);
+  assert.equal(target.since, 't9');
+  // A part that is missing is seen.
+  target.ask();
+  assert.equal(target.event({ ...first, version: '10' }).kind, 'nothing');
+  assert.equal(target.event({ ...third, version: '10' }).kind, 'missed');
+});
+
 test('an empty result is told once, and a resume without changes is not told', () => {
   const target = new Target('c', {});
   const empty = { id: 1, ev: /** @type {const} */ ('snapshot'), version: '5', token: 't', size: 0, changes: [] };

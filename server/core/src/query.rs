@@ -533,6 +533,15 @@ impl Query {
         place
     }
 
+    /// The row of a document among all that match, limits aside; none where it does not match.
+    pub fn row(&self, document: &Document) -> Option<Row> {
+        if !self.source().holds(&document.path) {
+            return None;
+        }
+        let key = self.place_image(Some(document))?.into();
+        Some(Row { key, path: document.path.clone(), version: document.updated })
+    }
+
     /// By what to find this query among many when a commit asks who cares.
     pub fn interest(&self) -> Interest<'_> {
         let equals = self.filter().map_or(&[][..], Filter::conjuncts).iter().filter_map(|part| match part {

@@ -406,27 +406,20 @@ fn with_docs(mut changes: Vec<EventChange>, commit: &Commit) -> Vec<EventChange>
     changes
 }
 
-/// The rows of an earlier result: from those of now and all changes between then and now, in the commits' order.
-///
-/// None for a query with limit, offset or aggregates: its earlier result held what these changes do not show; run it at
-/// both versions.
-pub fn rewind<'a>(query: &Query, rows_now: &[Row], changes: impl IntoIterator<Item = &'a Change>) -> Option<Vec<Row>> {
-    if query.is_cut() || !query.aggregates().is_empty() {
-        return None;
-    }
-    // The first change of a document since then shows what it was then.
-    let mut firsts: HashMap<&DocPath, &Change> = HashMap::new();
-    for change in changes {
-        firsts.entry(&change.path).or_insert(change);
-    }
-    let mut rows: Vec<Row> = rows_now.iter().filter(|row| !firsts.contains_key(&row.path)).cloned().collect();
-    rows.extend(firsts.into_values().filter_map(|change| {
-        let before = change.before.as_deref()?;
-        let key = query.place_image(Some(before))?.into();
-        Some(Row { key, path: change.path.clone(), version: before.updated })
-    }));
+/// Whether an earlier result can be told by [`rewind`]. Not of a query with limit, offset or aggregates: its earlier
+/// result held what changed documents do not show; run it at both versions.
+pub fn can_rewind(query: &Query) -> bool {
+    !query.is_cut() && query.aggregates().is_empty()
+}
+
+/// The rows of an earlier result, of a query that [`can_rewind`]: from those of now and, of every document that changed
+/// between then and now, the row that it had then, if it had one ([`Query::row`]).
+pub fn rewind(query: &Query, rows_now: &[Row], then: &HashMap<DocPath, Option<Row>>) -> Vec<Row> {
+    assert!(can_rewind(query), "asked of a query that is cut");
+    let mut rows: Vec<Row> = rows_now.iter().filter(|row| !then.contains_key(&row.path)).cloned().collect();
+    rows.extend(then.values().flatten().cloned());
     rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-    Some(rows)
+    rows
 }
 
 /// What a client does with an event: the array of the old result becomes that of the new one.

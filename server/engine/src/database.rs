@@ -21,6 +21,7 @@ use crate::authorize::{Access, Act, Authorized, Denied};
 use crate::backup::{BackupAccess, BackupError, BackupPoint, SnapshotFile};
 use crate::clock::Clock;
 use crate::crew::Crew;
+use crate::difference::{Difference, Part};
 use crate::feed::Feed;
 use crate::history;
 use crate::ids;
@@ -384,8 +385,41 @@ impl Database {
 
     /// What has changed in a result since a token.
     pub async fn since(&self, query: &Authorized<Arc<Query>>, token: &Token) -> Result<Opening, ReadError> {
+        let opening = self.since_in_parts(query, token).await?;
+        self.whole(opening).await
+    }
+
+    /// The same, in parts.
+    pub async fn since_in_parts(
+        &self,
+        query: &Authorized<Arc<Query>>,
+        token: &Token,
+    ) -> Result<Opening<Difference>, ReadError> {
         let (query, token, feed) = (Arc::clone(query), *token, self.inner.feed.clone());
         self.blocking(move || feed.since(&query, &token)).await
+    }
+
+    /// The next part of a difference, and the difference again where it has others.
+    pub async fn part(&self, mut difference: Difference) -> Result<(Part, Option<Difference>), ReadError> {
+        if let Some(part) = difference.take_ready() {
+            return Ok((part, difference.rest()));
+        }
+        let feed = self.inner.feed.clone();
+        self.blocking(move || Ok((feed.read_part(&mut difference)?, difference.rest()))).await
+    }
+
+    /// An opening whose difference is in one.
+    async fn whole(&self, opening: Opening<Difference>) -> Result<Opening, ReadError> {
+        match opening {
+            Opening::Whole { answer, reset } => Ok(Opening::Whole { answer, reset }),
+            Opening::Since(difference) if difference.is_read() => {
+                self.part(difference).await.map(|(part, _)| Opening::Since(part.event))
+            }
+            Opening::Since(difference) => {
+                let feed = self.inner.feed.clone();
+                self.blocking(move || feed.read_whole(difference)).await.map(Opening::Since)
+            }
+        }
     }
 
     /// A newer token for the same result, where certainly nothing that the query matches has changed since the token.
@@ -459,6 +493,18 @@ impl Database {
         target: TargetId,
         since: Option<&Token>,
     ) -> Result<Opening, ReadError> {
+        let opening = self.listen_in_parts(query, outbox, target, since).await?;
+        self.whole_or_end(opening, outbox, target).await
+    }
+
+    /// The same, with differences in parts. The outbox tells what changes later when the last part has been read.
+    pub async fn listen_in_parts(
+        &self,
+        query: Authorized<Arc<Query>>,
+        outbox: &Outbox,
+        target: TargetId,
+        since: Option<&Token>,
+    ) -> Result<Opening<Difference>, ReadError> {
         let (query, _) = query.into_parts();
         outbox.register(target, Arc::downgrade(&self.inner.feed));
         let (feed, inbox, since) = (self.inner.feed.clone(), outbox.inbox().clone(), since.copied());
@@ -471,6 +517,26 @@ impl Database {
 
     /// Catches a listener up that was told to have lagged.
     pub async fn catch_up(&self, outbox: &Outbox, target: TargetId) -> Result<Opening, ReadError> {
+        let opening = self.catch_up_in_parts(outbox, target).await?;
+        self.whole_or_end(opening, outbox, target).await
+    }
+
+    /// An opening whose difference is in one; where that cannot be read, the listener ends.
+    async fn whole_or_end(
+        &self,
+        opening: Opening<Difference>,
+        outbox: &Outbox,
+        target: TargetId,
+    ) -> Result<Opening, ReadError> {
+        let whole = self.whole(opening).await;
+        if whole.is_err() {
+            self.unlisten(outbox, target);
+        }
+        whole
+    }
+
+    /// The same, with differences in parts, as [`Database::listen_in_parts`].
+    pub async fn catch_up_in_parts(&self, outbox: &Outbox, target: TargetId) -> Result<Opening<Difference>, ReadError> {
         let (feed, inbox) = (self.inner.feed.clone(), outbox.inbox().clone());
         self.blocking(move || feed.catch_up(&inbox, target)).await
     }

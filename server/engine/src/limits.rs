@@ -29,6 +29,10 @@ pub struct Limits {
     pub query_time_max: Duration,
     /// Queries that run at one time, over all databases.
     pub queries_running_max: usize,
+    /// Documents, or changes, of one part of a large answer or event.
+    pub part_docs_max: usize,
+    /// Bytes of documents, as their sizes are counted, with which a part of a large answer or event ends.
+    pub part_bytes_max: usize,
     /// Bytes that wait for one connection; then its diffs are dropped and caught up when it reads again.
     pub outbox_bytes_max: usize,
     /// Listeners of one connection.
@@ -68,6 +72,22 @@ pub struct Limits {
     pub url_bytes_max: usize,
 }
 
+/// How large answers and events are cut into parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartLimits {
+    /// [`Limits::part_docs_max`].
+    pub docs_max: usize,
+    /// [`Limits::part_bytes_max`].
+    pub bytes_max: usize,
+}
+
+impl Limits {
+    /// How large answers and events are cut into parts.
+    pub fn parts(&self) -> PartLimits {
+        PartLimits { docs_max: self.part_docs_max, bytes_max: self.part_bytes_max }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -83,6 +103,8 @@ impl Default for Limits {
             page_rows_max: 1_000_000,
             query_time_max: Duration::from_secs(30),
             queries_running_max: 8,
+            part_docs_max: 1_000,
+            part_bytes_max: 1 << 20,
             outbox_bytes_max: 4 << 20,
             listeners_per_connection_max: 1_000,
             resume_changes_max: 10_000,

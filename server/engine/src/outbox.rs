@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
 use hearth_core::query::Query;
-use hearth_core::watch::Event;
+use hearth_core::watch::{Event, EventChange};
 use hearth_core::{Version, size};
 use tokio::sync::Notify;
 
@@ -39,12 +39,14 @@ impl SharedEvent {
     /// Bytes that an event takes up beside its documents, about.
     const CHANGE_BYTES: usize = 64;
 
+    /// Bytes that a change takes up, about.
+    pub(crate) fn change_bytes(change: &EventChange) -> usize {
+        let document = change.doc.as_ref().map_or(0, |doc| size::document_bytes(&doc.path, &doc.fields));
+        document + change.path.as_str().len() + Self::CHANGE_BYTES
+    }
+
     pub(crate) fn new(query: Arc<Query>, token: Token, event: Event, metrics: Arc<Metrics>) -> Self {
-        let bytes = event.changes.iter().map(|change| {
-            let document = change.doc.as_ref().map_or(0, |doc| size::document_bytes(&doc.path, &doc.fields));
-            document + change.path.as_str().len() + Self::CHANGE_BYTES
-        });
-        let weight = Self::CHANGE_BYTES + bytes.sum::<usize>();
+        let weight = Self::CHANGE_BYTES + event.changes.iter().map(Self::change_bytes).sum::<usize>();
         Self { query, token, event, weight, encoded: Default::default(), metrics }
     }
 

@@ -87,8 +87,18 @@ impl Budget {
 
     /// Runs a query, keeping `spare` rows behind its limit.
     pub(crate) fn run(&self, view: &View, query: &Query, spare: usize) -> Result<Found, ReadError> {
+        self.run_bounded(view, query, spare, self.limits.result_docs_max)
+    }
+
+    /// Runs a query for its rows, without keeping their documents.
+    pub(crate) fn run_for_rows(&self, view: &View, query: &Query, spare: usize) -> Result<Found, ReadError> {
+        self.run_bounded(view, query, spare, 0)
+    }
+
+    /// Runs a query that may not have more rows than a result.
+    fn run_bounded(&self, view: &View, query: &Query, spare: usize, docs_max: usize) -> Result<Found, ReadError> {
         let limit = self.limits.result_docs_max;
-        let found = self.run_for(view, query, spare, limit)?;
+        let found = self.run_for(view, query, spare, docs_max)?;
         if found.rows.window().len() > limit {
             return Err(ReadError::TooMany { limit });
         }

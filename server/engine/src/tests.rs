@@ -2,6 +2,7 @@
 
 mod durability;
 mod failures;
+mod parts;
 mod space;
 
 use std::collections::VecDeque;

@@ -18,13 +18,13 @@ use futures_util::stream::FuturesUnordered;
 use hearth_auth::Caller;
 use hearth_core::Version;
 use hearth_core::query::Query;
-use hearth_engine::{CommitRequest, Database, Delivery, Engine, Outbox, Token};
+use hearth_engine::{CommitRequest, Database, Delivery, Difference, Engine, Outbox, PartLimits, ReadError, Token};
 use serde_json::Value as Json;
 use tokio::sync::watch;
 
 use crate::frame::{ClientMessage, Rows};
-use crate::json::{Context, event_members};
-use crate::problem::Problem;
+use crate::json::{Context, event_members, part_members};
+use crate::problem::{Code, Problem};
 use crate::query_json::Asked;
 use crate::session::{Ask, Close, Input, Limits, Liveness, Now, Opening, Output, Reply, Session};
 use crate::writes;
@@ -198,13 +198,17 @@ impl Drive {
                     Reply::Opened { id, opening }
                 })
             }
-            Ask::CatchUp { id, query } => Box::pin(async move {
-                let opening = database.catch_up(&outbox, id).await;
-                Reply::Opened {
-                    id,
-                    opening: opening.map(|opening| told(&database, query, opening)).map_err(Problem::from),
-                }
-            }),
+            Ask::CatchUp { id, query } => {
+                let limits = self.setting.engine.limits().parts();
+                Box::pin(async move {
+                    let opening = match database.catch_up_in_parts(&outbox, id).await {
+                        Ok(opening) => told(&database, limits, query, opening).await,
+                        Err(error) => Err(error.into()),
+                    };
+                    Reply::Opened { id, opening }
+                })
+            }
+            Ask::Part { id, rest } => Box::pin(async move { Reply::Part { id, outcome: part(&database, rest).await } }),
             Ask::Get { id, caller, asked, at } => {
                 let limits = self.setting.engine.limits().clone();
                 Box::pin(async move { Reply::Read { id, rows: get(&database, &limits, &caller, *asked, at).await } })
@@ -260,19 +264,35 @@ async fn listen(
 ) -> Result<Opening, Problem> {
     let query = build(database, limits, caller, asked, None).await?;
     let authorized = database.authorize_query(caller, query.clone())?;
-    let opening = database.listen(authorized, outbox, id, since.as_ref()).await?;
-    Ok(told(database, query, opening))
+    let opening = database.listen_in_parts(authorized, outbox, id, since.as_ref()).await?;
+    told(database, limits.parts(), query, opening).await
 }
 
-fn told(database: &Database, query: Arc<Query>, opening: hearth_engine::Opening) -> Opening {
-    match opening {
+async fn told(
+    database: &Database,
+    limits: PartLimits,
+    query: Arc<Query>,
+    opening: hearth_engine::Opening<Difference>,
+) -> Result<Opening, Problem> {
+    Ok(match opening {
         hearth_engine::Opening::Whole { answer, reset } => {
-            Opening::Whole { rows: Rows::new(query, answer, database.name().clone()), reset }
+            Opening::Whole { rows: Rows::new(query, answer, database.name().clone(), limits), reset }
         }
-        hearth_engine::Opening::Since(event) => {
-            let members = event_members(&event, database.name());
-            Opening::Since { query, version: event.event.version, members }
+        hearth_engine::Opening::Since(difference) => {
+            let version = difference.version();
+            let (members, rest) = part(database, difference).await?;
+            Opening::Since { query, version, members, rest }
         }
+    })
+}
+
+/// The members of the next part of a difference, and what is left of that.
+async fn part(database: &Database, difference: Difference) -> Result<(Bytes, Option<Difference>), Problem> {
+    match database.part(difference).await {
+        Ok((part, rest)) => Ok((part_members(&part, None, database.name()), rest)),
+        // The client begins anew, and is then told everything.
+        Err(error @ ReadError::Forgotten { .. }) => Err(Problem::new(Code::Unavailable, error.to_string())),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -286,7 +306,7 @@ async fn get(
     let query = build(database, limits, caller, asked, at).await?;
     let authorized = database.authorize_query(caller, query.clone())?;
     let answer = database.query(&authorized, at).await?;
-    Ok(Rows::new(query, answer, database.name().clone()))
+    Ok(Rows::new(query, answer, database.name().clone(), limits.parts()))
 }
 
 async fn commit_as(database: &Database, caller: &Caller, commit: CommitRequest) -> Result<(Version, Bytes), Problem> {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hearth_auth::Caller;
 use hearth_core::query::Query;
 use hearth_core::{DatabaseName, Version, size};
-use hearth_engine::{Answer, CommitRequest, Token};
+use hearth_engine::{Answer, CommitRequest, PartLimits, Token};
 use serde_json::Value as Json;
 
 use crate::json::{self, Context, JsonError, Parts, print};
@@ -248,11 +248,12 @@ pub(crate) struct Rows {
     query: Arc<Query>,
     database: DatabaseName,
     answer: Answer,
+    limits: PartLimits,
 }
 
 impl Rows {
-    pub(crate) fn new(query: Arc<Query>, answer: Answer, database: DatabaseName) -> Self {
-        Self { query, database, answer }
+    pub(crate) fn new(query: Arc<Query>, answer: Answer, database: DatabaseName, limits: PartLimits) -> Self {
+        Self { query, database, answer, limits }
     }
 
     /// The query that this answers.
@@ -268,8 +269,8 @@ impl Rows {
     /// To be told as the first event of a listener, or as a reset: everything was added.
     pub(crate) fn into_event(self, id: u64, reset: bool) -> Telling {
         let bytes = self.bytes();
-        let Self { query, database, answer } = self;
-        Telling { id, bytes, shape: Shape::Event(Parts::new(query, database, answer, reset)) }
+        let Self { query, database, answer, limits } = self;
+        Telling { id, bytes, shape: Shape::Event(Parts::new(query, database, answer, reset, limits)) }
     }
 
     /// To be told as the result of a read.
@@ -301,11 +302,6 @@ impl fmt::Debug for Telling {
 }
 
 impl Telling {
-    /// Most documents of one part of a result.
-    const PART_DOCS_MAX: usize = 1_000;
-    /// A part of a result ends with the document that takes it over so many bytes, as document sizes are counted.
-    const PART_BYTES_MAX: usize = 1 << 20;
-
     /// What the answer takes up, about.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -324,18 +320,13 @@ impl Telling {
 }
 
 fn result_part(id: u64, rows: &Rows, told: &mut usize, parts: &mut usize) -> (Bytes, bool) {
-    let Rows { query, database, answer } = rows;
-    let (docs, mut bytes) = (&answer.docs, 0);
-    let in_part = docs[*told..].iter().take(Telling::PART_DOCS_MAX).take_while(|doc| {
-        let fits = bytes < Telling::PART_BYTES_MAX;
-        bytes += size::document_bytes(&doc.path, &doc.fields);
-        fits
-    });
-    let end = *told + in_part.count();
+    let Rows { query, database, answer, limits } = rows;
+    let docs = &answer.docs;
+    let end = json::part_of(docs, *told, *limits).end;
     let last = end == docs.len();
     *parts += 1;
     let context = Context::new(database);
-    let mut out = Vec::with_capacity(bytes + 256);
+    let mut out = Vec::new();
     head(&mut out, id, "result");
     print(&mut out, format_args!(",\"version\":\"{}\"", answer.version));
     if last {

@@ -7,6 +7,7 @@
 use hearth_core::DatabaseName;
 
 mod event;
+mod parts;
 mod read;
 mod time;
 mod write;
@@ -17,7 +18,8 @@ pub use read::{to_fields, to_value};
 pub use write::{from_value, write_document, write_fields, write_text, write_value};
 pub use written::{Shape, Written, to_written};
 
-pub(crate) use event::{Before, Parts, patch_members, write_aggregates};
+pub(crate) use event::{Before, part_members, patch_members, write_aggregates};
+pub(crate) use parts::{DifferenceText, Parts, part_of};
 pub(crate) use write::{print, separated, write_removed};
 
 /// What JSON is read or written for.

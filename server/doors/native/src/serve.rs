@@ -8,6 +8,7 @@ mod feed;
 mod files;
 mod read;
 mod route;
+mod since;
 mod stream;
 #[cfg(test)]
 mod tests;

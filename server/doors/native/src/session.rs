@@ -14,7 +14,7 @@ use bytes::Bytes;
 use hearth_auth::Caller;
 use hearth_core::Version;
 use hearth_core::query::Query;
-use hearth_engine::{CommitRequest, Token};
+use hearth_engine::{CommitRequest, Difference, Token};
 use serde_json::json;
 
 use crate::frame::{self, ClientMessage, FrameError, Op, Rows, Secret, Telling};
@@ -82,6 +82,8 @@ pub(crate) enum Input {
 pub(crate) enum Reply {
     /// To [`Ask::Listen`] and [`Ask::CatchUp`].
     Opened { id: u64, opening: Result<Opening, Problem> },
+    /// To [`Ask::Part`]: the members of the next `snapshot` message, and what is left then.
+    Part { id: u64, outcome: Result<(Bytes, Option<Difference>), Problem> },
     /// To [`Ask::Get`].
     Read { id: u64, rows: Result<Rows, Problem> },
     /// To [`Ask::Commit`]: the commit's version and, as a JSON array, what each write did.
@@ -97,8 +99,8 @@ pub(crate) enum Reply {
 pub(crate) enum Opening {
     /// The whole result. `reset` where a token was given that leads nowhere.
     Whole { rows: Rows, reset: bool },
-    /// What changed since: the members of a `snapshot` message.
-    Since { query: Arc<Query>, version: Version, members: Bytes },
+    /// What changed since: the members of a `snapshot` message, and what is left where it comes in parts.
+    Since { query: Arc<Query>, version: Version, members: Bytes, rest: Option<Difference> },
 }
 
 impl Opening {
@@ -142,6 +144,11 @@ pub(crate) enum Ask {
     CatchUp {
         id: u64,
         query: Arc<Query>,
+    },
+    /// The next part of a difference. Events of later versions come when the last was told.
+    Part {
+        id: u64,
+        rest: Difference,
     },
     Unlisten {
         id: u64,
@@ -236,7 +243,10 @@ pub(crate) struct Session {
     /// Messages that are not answered yet.
     under_way: BTreeMap<u64, UnderWay>,
     under_way_bytes: usize,
+    /// Reads and openings that run; one whose parts are being told runs until the last.
     reads_running: usize,
+    /// Listeners that wait for their turn to catch up.
+    behind: VecDeque<u64>,
     /// Commits that the engine has not answered; reads that came after them wait, so that they see them.
     commits_running: usize,
     listeners: BTreeMap<u64, Listener>,
@@ -275,8 +285,12 @@ enum State {
     Waiting,
     /// The engine works out where it begins.
     Opening(Early),
+    /// It has missed something, and waits for its turn to be told.
+    Behind,
     /// The engine works out what it missed.
     CatchingUp(Early),
+    /// What it missed is being told in parts.
+    Telling(Early),
     /// It hears events as they come.
     Current,
 }
@@ -355,6 +369,7 @@ impl Session {
             under_way: BTreeMap::new(),
             under_way_bytes: 0,
             reads_running: 0,
+            behind: VecDeque::new(),
             commits_running: 0,
             listeners: BTreeMap::new(),
             leaving: BTreeSet::new(),
@@ -418,6 +433,8 @@ impl Session {
             Input::Heard => self.hear(now),
             Input::Reply(Reply::Opened { id, opening: Ok(opening) }) => self.opened(id, opening),
             Input::Reply(Reply::Opened { id, opening: Err(problem) }) => self.not_opened(id, &problem),
+            Input::Reply(Reply::Part { id, outcome: Ok((members, rest)) }) => self.part(id, &members, rest),
+            Input::Reply(Reply::Part { id, outcome: Err(problem) }) => self.not_opened(id, &problem),
             Input::Reply(Reply::Read { id, rows }) => self.read(id, rows),
             Input::Reply(Reply::Committed { id, outcome }) => self.committed(id, outcome),
             Input::Reply(Reply::Authed { id, caller }) => self.authed(now, id, caller),
@@ -452,6 +469,11 @@ impl Session {
                         self.queue.push_front(Queued::Telling { listener, telling });
                     }
                     return Some(Output::Send(part));
+                }
+                Queued::Ask(Ask::Part { id, .. }) if !self.listeners.contains_key(&id) => {
+                    self.reads_running = self.reads_running.saturating_sub(1);
+                    self.leaving.remove(&id);
+                    return Some(Output::Ask(Ask::Unlisten { id }));
                 }
                 Queued::Ping => return Some(Output::Ping),
                 Queued::Ask(ask) => return Some(Output::Ask(ask)),
@@ -522,8 +544,18 @@ impl Session {
 
     /// Carries out what waits, in order, as far as it may be now.
     fn carry_out(&mut self) {
+        // Before what is new, and whatever is being verified: these listeners were promised all there is.
+        while !self.is_busy()
+            && let Some(id) = self.behind.pop_front()
+        {
+            let Some(listener) = self.listeners.get_mut(&id) else { continue };
+            let Some(query) = listener.query.clone() else { continue };
+            listener.state = State::CatchingUp(Early::default());
+            self.reads_running += 1;
+            self.ask(Ask::CatchUp { id, query });
+        }
         while !self.closed && self.proving.is_none() {
-            let full = self.reads_running >= self.limits.reads_max || self.queue_bytes >= self.limits.queue_bytes_max;
+            let full = self.is_busy();
             let early = self.commits_running > 0;
             match self.waiting.front() {
                 None => return,
@@ -557,6 +589,11 @@ impl Session {
         }
     }
 
+    /// Whether no further read is to be begun for now.
+    fn is_busy(&self) -> bool {
+        self.closed || self.reads_running >= self.limits.reads_max || self.queue_bytes >= self.limits.queue_bytes_max
+    }
+
     /// Ends a listener without a word.
     fn forget(&mut self, id: u64) {
         let Some(listener) = self.listeners.remove(&id) else { return };
@@ -566,8 +603,12 @@ impl Session {
                 self.waiting.retain(|message| message.id != id);
                 self.finish(id);
             }
-            State::Opening(_) | State::CatchingUp(_) => {
+            State::Opening(_) | State::CatchingUp(_) | State::Telling(_) => {
                 self.leaving.insert(id);
+            }
+            State::Behind => {
+                self.behind.retain(|behind| *behind != id);
+                self.ask(Ask::Unlisten { id });
             }
             State::Current => self.ask(Ask::Unlisten { id }),
         }
@@ -589,16 +630,17 @@ impl Session {
     // What the engine says.
 
     fn opened(&mut self, id: u64, opening: Opening) {
-        self.reads_running = self.reads_running.saturating_sub(1);
         self.finish(id);
-        if self.leaving.remove(&id) {
-            return self.ask(Ask::Unlisten { id });
+        if self.leaves(id) {
+            return;
         }
         let Some(listener) = self.listeners.get_mut(&id) else { return };
         let (again, early) = match std::mem::replace(&mut listener.state, State::Current) {
             State::Opening(early) => (false, early),
             State::CatchingUp(early) => (true, early),
-            State::Waiting | State::Current => unreachable!("a reply comes only to what was asked"),
+            State::Waiting | State::Behind | State::Telling(_) | State::Current => {
+                unreachable!("a reply comes only to what was asked")
+            }
         };
         let (query, version) = (opening.query().clone(), opening.version());
         listener.query = Some(query.clone());
@@ -609,16 +651,51 @@ impl Session {
         }
         let Some(listener) = self.listeners.get_mut(&id) else { return };
         // A listener that caught up with nothing has been told all of it.
-        if !again || version > listener.told {
-            listener.told = version;
-            match opening {
-                Opening::Whole { rows, reset } => {
-                    let telling = rows.into_event(id, again || reset);
-                    self.push(Queued::Telling { listener: Some(id), telling });
+        let in_parts = matches!(opening, Opening::Since { rest: Some(_), .. });
+        let tells = !again || version > listener.told || in_parts;
+        listener.told = listener.told.max(version);
+        match opening {
+            _ if !tells => self.current(id, early),
+            Opening::Whole { rows, reset } => {
+                let telling = rows.into_event(id, again || reset);
+                self.push(Queued::Telling { listener: Some(id), telling });
+                self.current(id, early);
+            }
+            Opening::Since { members, rest, .. } => self.tell(id, &members, rest, early),
+        }
+    }
+
+    /// A part of what a listener missed is there.
+    fn part(&mut self, id: u64, members: &[u8], rest: Option<Difference>) {
+        if self.leaves(id) {
+            return;
+        }
+        let Some(listener) = self.listeners.get_mut(&id) else { return };
+        let early = match std::mem::replace(&mut listener.state, State::Current) {
+            State::Telling(early) => early,
+            _ => unreachable!("a part comes only to who is being told in parts"),
+        };
+        self.tell(id, members, rest, early);
+    }
+
+    /// Tells a part. The next one is asked for when this one has left: that one is not read for a client that does not
+    /// read.
+    fn tell(&mut self, id: u64, members: &[u8], rest: Option<Difference>, early: Early) {
+        self.push(Queued::Event(id, frame::snapshot(id, members)));
+        match rest {
+            None => self.current(id, early),
+            Some(rest) => {
+                if let Some(listener) = self.listeners.get_mut(&id) {
+                    listener.state = State::Telling(early);
                 }
-                Opening::Since { members, .. } => self.push(Queued::Event(id, frame::snapshot(id, &members))),
+                self.push(Queued::Ask(Ask::Part { id, rest }));
             }
         }
+    }
+
+    /// A listener has been told all that the engine was asked for.
+    fn current(&mut self, id: u64, early: Early) {
+        self.reads_running = self.reads_running.saturating_sub(1);
         for (version, members) in early.events {
             self.event(id, version, &members);
         }
@@ -628,12 +705,22 @@ impl Session {
         }
     }
 
-    fn not_opened(&mut self, id: u64, problem: &Problem) {
-        self.reads_running = self.reads_running.saturating_sub(1);
-        self.finish(id);
-        if self.leaving.remove(&id) {
-            return self.ask(Ask::Unlisten { id });
+    /// Whether a listener was ended while the engine was asked for it; then it is taken away there, too.
+    fn leaves(&mut self, id: u64) -> bool {
+        let leaves = self.leaving.remove(&id);
+        if leaves {
+            self.reads_running = self.reads_running.saturating_sub(1);
+            self.ask(Ask::Unlisten { id });
         }
+        leaves
+    }
+
+    fn not_opened(&mut self, id: u64, problem: &Problem) {
+        self.finish(id);
+        if self.leaves(id) {
+            return;
+        }
+        self.reads_running = self.reads_running.saturating_sub(1);
         if is_temporary(problem) {
             // A problem would end the listener for good; after a new connection it takes up where it was.
             return self.end(Some(problem), Close::new(Close::LATER, "a listener cannot be served now"));
@@ -675,7 +762,7 @@ impl Session {
             .iter()
             .filter_map(|(id, listener)| match listener.state {
                 // One that fell behind: whatever came after the commit, its next snapshot may hold it.
-                State::CatchingUp(_) => Some((*id, 0)),
+                State::Behind | State::CatchingUp(_) | State::Telling(_) => Some((*id, 0)),
                 State::Waiting | State::Opening(_) => Some((*id, listener.serial)),
                 State::Current => None,
             })
@@ -728,7 +815,7 @@ impl Session {
                     match (&listener.state, &listener.query) {
                         (State::Waiting, _) => {}
                         (State::Opening(_), _) | (_, None) => listener.recheck = true,
-                        (State::CatchingUp(_) | State::Current, Some(query)) => rechecks.push((*id, query.clone())),
+                        (_, Some(query)) => rechecks.push((*id, query.clone())),
                     }
                 }
                 for (id, query) in rechecks {
@@ -749,14 +836,14 @@ impl Session {
     fn events(&mut self, version: Version, events: Vec<(u64, Bytes)>) {
         for (id, members) in events {
             match self.listeners.get_mut(&id).map(|listener| &mut listener.state) {
-                Some(State::Opening(early) | State::CatchingUp(early)) => {
+                Some(State::Opening(early) | State::CatchingUp(early) | State::Telling(early)) => {
                     // The engine thinks these told, so none may be dropped.
                     if early.events.len() >= Early::EVENTS_MAX {
                         return self.end(None, Close::new(Close::LATER, "overloaded"));
                     }
                     early.events.push((version, members));
                 }
-                Some(State::Current) => self.event(id, version, &members),
+                Some(State::Behind | State::Current) => self.event(id, version, &members),
                 Some(State::Waiting) | None => {}
             }
         }
@@ -775,15 +862,12 @@ impl Session {
     fn lagged(&mut self, id: u64) {
         let Some(listener) = self.listeners.get_mut(&id) else { return };
         match &mut listener.state {
-            State::Opening(early) | State::CatchingUp(early) => early.lagged = true,
+            State::Opening(early) | State::CatchingUp(early) | State::Telling(early) => early.lagged = true,
             State::Current => {
-                if let Some(query) = listener.query.clone() {
-                    listener.state = State::CatchingUp(Early::default());
-                    self.reads_running += 1;
-                    self.ask(Ask::CatchUp { id, query });
-                }
+                listener.state = State::Behind;
+                self.behind.push_back(id);
             }
-            State::Waiting => {}
+            State::Waiting | State::Behind => {}
         }
     }
 
@@ -855,6 +939,7 @@ impl Session {
         self.push(Queued::Close(close));
         self.closed = true;
         self.waiting.clear();
+        self.behind.clear();
     }
 }
 

@@ -99,9 +99,9 @@ macro_rules! limits {
 /// The limits of the engine, by the names they have there; those that are times say their unit.
 pub(crate) const LIMITS: &[Limit] = limits! {
     counts: commit_writes_max, commit_bytes_max, queue_commits_max, group_commits_max, generation_bytes_max,
-        generations_max, result_docs_max, result_docs_default, queries_running_max, outbox_bytes_max,
-        listeners_per_connection_max, resume_changes_max, recent_commits_max, recent_bytes_max, history_bytes_max,
-        snapshot_log_bytes_min, disk_free_bytes_min, databases_open_max,
+        generations_max, result_docs_max, result_docs_default, queries_running_max, part_docs_max, part_bytes_max,
+        outbox_bytes_max, listeners_per_connection_max, resume_changes_max, recent_commits_max, recent_bytes_max,
+        history_bytes_max, snapshot_log_bytes_min, disk_free_bytes_min, databases_open_max,
         request_keys_per_scope_max, request_keys_max, links_max, message_bytes_max, url_bytes_max;
     seconds: query_time_max = "query_seconds_max", history = "history_seconds", request_key_life = "request_key_seconds",
         clock_leap_max = "clock_leap_seconds_max", clock_ahead_max = "clock_ahead_seconds_max";

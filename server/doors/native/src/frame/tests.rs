@@ -167,7 +167,7 @@ fn rows(docs: usize, aggregates: Vec<Aggregate>, more: bool) -> Rows {
     let token = Token { version, epoch: 1, query: 2 };
     let docs = (0..docs).map(doc).collect();
     let answer = Answer { version, token, docs, aggregates: numbers, more, scanned: 0, read: 0, micros: 0 };
-    Rows::new(query, answer, database())
+    Rows::new(query, answer, database(), hearth_engine::Limits::default().parts())
 }
 
 #[test]

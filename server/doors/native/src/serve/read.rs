@@ -7,14 +7,13 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hearth_auth::Caller;
 use hearth_core::query::{self, Limit, Query, Source};
-use hearth_core::watch::Kind;
 use hearth_core::{DatabaseName, DocPath, Document, Version};
-use hearth_engine::{Authorized, Database, Engine, Opening, ReadError, SharedEvent, Token, ids};
+use hearth_engine::{Authorized, Database, Engine, Token, ids};
 use serde_json::json;
 
-use super::{Asking, Door, JSON, stream};
+use super::{Asking, Door, JSON, since, stream};
 use crate::address::{Place, encode_path};
-use crate::json::{self, Before, Context, Parts, from_value};
+use crate::json::{self, Context, from_value};
 use crate::params;
 use crate::poll::{Tags, document_tag, held, preferred_wait, result_tag};
 use crate::problem::{Code, Problem};
@@ -219,7 +218,7 @@ async fn ways(
         return stream::answer(door, asking, database, authorized, since, patches).await;
     }
     match since {
-        Some(token) => changes(door, &asking, &database, &authorized, token, patches).await,
+        Some(token) => since::changes(door, &asking, &database, &authorized, token, patches).await,
         None => result(door, &asking, &database, &authorized, &place, at, is_get).await,
     }
 }
@@ -278,60 +277,8 @@ async fn result(
     Ok(read_headers(with_wait(response, applied)))
 }
 
-/// What has changed since a token, as one event.
-async fn changes(
-    door: &Door,
-    asking: &Asking,
-    database: &Database,
-    query: &Authorized<Arc<Query>>,
-    token: Token,
-    patches: bool,
-) -> Result<Response, Problem> {
-    let mut applied = None;
-    if let Some(seconds) = wait_of(asking)
-        && let Some(newer) = database.unchanged(query, &token)
-    {
-        wait_for_change(door, database, query, newer, held_of(door, asking, seconds)).await?;
-        applied = Some(seconds);
-    }
-    let opening = match database.since(query, &token).await {
-        // A token of another query is like one of a lost history: start anew.
-        Err(ReadError::ForeignToken) => Opening::Whole { answer: database.query(query, None).await?, reset: true },
-        opening => opening?,
-    };
-    let members = match opening {
-        Opening::Whole { answer, reset } => {
-            Parts::new(Arc::clone(query), database.name().clone(), answer, reset).whole()
-        }
-        Opening::Since(event) if patches => {
-            let before = before(database, &asking.caller, &event, token.version).await;
-            json::patch_members(&event, &before, database.name()).to_vec()
-        }
-        Opening::Since(event) => json::event_members(&event, database.name()).to_vec(),
-    };
-    let mut body = Vec::with_capacity(members.len() + 2);
-    body.push(b'{');
-    body.extend_from_slice(&members);
-    body.push(b'}');
-    Ok(read_headers(with_wait(([JSON], body).into_response(), applied)))
-}
-
-/// The documents that an event modified, as they were at a version. One that cannot be had any more is left out.
-pub(super) async fn before(database: &Database, caller: &Caller, event: &SharedEvent, at: Version) -> Before {
-    let mut before = Before::new();
-    for change in event.event.changes.iter().filter(|change| change.kind == Kind::Modified) {
-        let Ok(authorized) = database.authorize_get(caller, change.path.clone()) else { continue };
-        if let Ok(found) = database.get(&authorized, Some(at)).await
-            && let Some(document) = found.document
-        {
-            before.insert(change.path.clone(), document);
-        }
-    }
-    before
-}
-
 /// Waits until something may have changed. True: it was in vain.
-async fn wait_for_change(
+pub(super) async fn wait_for_change(
     door: &Door,
     database: &Database,
     query: &Authorized<Arc<Query>>,
@@ -345,12 +292,12 @@ async fn wait_for_change(
     }
 }
 
-fn wait_of(asking: &Asking) -> Option<u64> {
+pub(super) fn wait_of(asking: &Asking) -> Option<u64> {
     preferred_wait(asking.headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok()))
 }
 
 /// When a held request is answered at the latest: never after its caller's authority has ended.
-fn held_of(door: &Door, asking: &Asking, seconds: u64) -> tokio::time::Instant {
+pub(super) fn held_of(door: &Door, asking: &Asking, seconds: u64) -> tokio::time::Instant {
     let held = held(seconds, u64::from_be_bytes(ids::random()));
     let left = asking.caller.expires_seconds().map(|end| end.saturating_sub(door.now_seconds()));
     tokio::time::Instant::now() + left.map_or(held, |left| held.min(Duration::from_secs(left)))
@@ -410,7 +357,7 @@ fn with(mut response: Response, name: HeaderName, value: HeaderValue) -> Respons
     response
 }
 
-fn with_wait(response: Response, applied: Option<u64>) -> Response {
+pub(super) fn with_wait(response: Response, applied: Option<u64>) -> Response {
     match applied.and_then(|seconds| HeaderValue::try_from(format!("wait={seconds}")).ok()) {
         Some(value) => with(response, PREFERENCE_APPLIED, value),
         None => response,

@@ -12,13 +12,17 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use hearth_auth::{Caller, TokenError};
 use hearth_core::Version;
 use hearth_core::query::Query;
-use hearth_engine::{Authorized, Database, Delivery, Opening, Outbox, ReadError, SharedEvent, TargetId, Token};
+use hearth_engine::{
+    Authorized, Database, Delivery, Difference, Opening, Outbox, Part, ReadError, SharedEvent, TargetId, Token,
+};
 use tokio::time::{Instant, sleep_until};
 
-use super::read::{VARY, before};
+use super::read::VARY;
+use super::since::before;
 use super::{Asking, Door, Ticketed};
 use crate::json::{self, Parts};
 use crate::problem::{Code, Problem};
@@ -129,19 +133,28 @@ pub(super) async fn answer(
     }
     let life = Life::new(door, &mut asking);
     let outbox = Outbox::new(&door.engine);
-    let opening = match database.listen(query.clone(), &outbox, TARGET, since.as_ref()).await {
+    let opening = match database.listen_in_parts(query.clone(), &outbox, TARGET, since.as_ref()).await {
         // A token of another query is like one of a lost history: start anew.
-        Err(ReadError::ForeignToken) => match database.listen(query.clone(), &outbox, TARGET, None).await? {
+        Err(ReadError::ForeignToken) => match database.listen_in_parts(query.clone(), &outbox, TARGET, None).await? {
             Opening::Whole { answer, .. } => Opening::Whole { answer, reset: true },
             since => since,
         },
         opening => opening?,
     };
     let (query, caller) = (Arc::clone(&query), query.caller().clone());
-    let mut stream =
-        Stream { life, database, query, caller, outbox, patches, ready: VecDeque::new(), parts: None, ended: false };
-    stream.ready.push_back(sse::opening());
-    stream.open(opening, since.map(|token| token.version)).await;
+    let mut stream = Stream {
+        life,
+        database,
+        query,
+        caller,
+        outbox,
+        patches,
+        ready: VecDeque::from([sse::opening()]),
+        parts: None,
+        difference: None,
+        ended: false,
+    };
+    stream.open(opening, since.map(|token| token.version));
     let body = futures_util::stream::unfold(stream, |mut stream| async move {
         let bytes = stream.next().await?;
         Some((Ok::<_, Infallible>(bytes), stream))
@@ -160,6 +173,8 @@ struct Stream {
     ready: VecDeque<Bytes>,
     /// What is left of a whole result; encoded as it leaves.
     parts: Option<Parts>,
+    /// What is left of a difference, read as it leaves, and the version before it where that is known.
+    difference: Option<(Difference, Option<Version>)>,
     ended: bool,
 }
 
@@ -169,6 +184,16 @@ impl Stream {
             if let Some(bytes) = self.ready.pop_front() {
                 return Some(bytes);
             }
+            if self.ended {
+                return None;
+            }
+            if (self.parts.is_some() || self.difference.is_some())
+                && let Some(wake) = self.life.wake().now_or_never()
+            {
+                // A slow reader is not told for longer than it may be.
+                self.woken(wake);
+                continue;
+            }
             if let Some(parts) = &mut self.parts {
                 let token = parts.token().to_string();
                 match parts.next() {
@@ -176,19 +201,30 @@ impl Stream {
                     None => self.parts = None,
                 }
             }
-            if self.ended {
-                return None;
+            if let Some((difference, before)) = self.difference.take() {
+                match self.database.part(difference).await {
+                    Ok((part, rest)) => {
+                        self.difference = rest.map(|rest| (rest, before));
+                        return Some(self.part(&part, before).await);
+                    }
+                    Err(error) => self.end(Some(error.into())),
+                }
+                continue;
             }
             tokio::select! {
                 delivery = self.outbox.next() => self.deliver(delivery).await,
-                wake = self.life.wake() => match wake {
-                    Wake::Comment => {
-                        let comment = self.life.comment();
-                        self.ready.push_back(comment);
-                    }
-                    Wake::End(problem) => self.end(problem),
-                },
+                wake = self.life.wake() => self.woken(wake),
             }
+        }
+    }
+
+    fn woken(&mut self, wake: Wake) {
+        match wake {
+            Wake::Comment => {
+                let comment = self.life.comment();
+                self.ready.push_back(comment);
+            }
+            Wake::End(problem) => self.end(problem),
         }
     }
 
@@ -206,8 +242,8 @@ impl Stream {
                     self.event(&event, before).await;
                 }
             }
-            Delivery::Lagged(target) => match self.database.catch_up(&self.outbox, target).await {
-                Ok(opening) => self.open(opening, None).await,
+            Delivery::Lagged(target) => match self.database.catch_up_in_parts(&self.outbox, target).await {
+                Ok(opening) => self.open(opening, None),
                 Err(error) => self.end(Some(error.into())),
             },
             Delivery::Closing => self.end(Some(stopping())),
@@ -215,29 +251,33 @@ impl Stream {
     }
 
     /// Tells a beginning. `before` is the version from which the reader goes on, where it is known.
-    async fn open(&mut self, opening: Opening, before: Option<Version>) {
+    fn open(&mut self, opening: Opening<Difference>, before: Option<Version>) {
         match opening {
             Opening::Whole { answer, reset } => {
-                self.parts = Some(Parts::new(self.query.clone(), self.database.name().clone(), answer, reset));
+                let limits = self.life.door.engine.limits().parts();
+                self.parts = Some(Parts::new(self.query.clone(), self.database.name().clone(), answer, reset, limits));
             }
-            Opening::Since(event) => match before {
-                Some(before) => self.event(&event, before).await,
-                None => self.whole_event(&event),
-            },
+            Opening::Since(difference) => self.difference = Some((difference, before)),
         }
+    }
+
+    async fn part(&self, part: &Part, at: Option<Version>) -> Bytes {
+        let before = match at {
+            Some(at) if self.patches => Some(before(&self.database, &self.caller, &part.event, at).await),
+            _ => None,
+        };
+        let members = json::part_members(part, before.as_ref(), self.database.name());
+        let token = part.event.token.to_string();
+        sse::event(part.last.then_some(token.as_str()), &members)
     }
 
     async fn event(&mut self, event: &SharedEvent, at: Version) {
-        if !self.patches {
-            return self.whole_event(event);
-        }
-        let before = before(&self.database, &self.caller, event, at).await;
-        let members = json::patch_members(event, &before, self.database.name());
-        self.ready.push_back(sse::event(Some(&event.token.to_string()), &members));
-    }
-
-    fn whole_event(&mut self, event: &SharedEvent) {
-        let members = json::event_members(event, self.database.name());
+        let members = if self.patches {
+            let before = before(&self.database, &self.caller, event, at).await;
+            json::patch_members(event, &before, self.database.name())
+        } else {
+            json::event_members(event, self.database.name())
+        };
         self.ready.push_back(sse::event(Some(&event.token.to_string()), &members));
     }
 }
