@@ -133,7 +133,7 @@ test('a difference in parts is one snapshot, and one that is cut off leaves what
   assert.equal(target.since, 't9');
   // A part that is missing is seen.
   target.ask();
-  assert.equal(target.event({ ...first, version: '10' }).kind, 'nothing');
+  assert.equal(target.event({ ...first, version: '10', size: 2, changes: [{ ...removed, doc: { path: 'b' } }] }).kind, 'nothing');
   assert.equal(target.event({ ...third, version: '10' }).kind, 'missed');
 });
 
