@@ -167,7 +167,7 @@ impl FileLog {
         for path in &listed.unfinished {
             disk.remove(path).map_err(io_error("remove", path))?;
         }
-        let (bytes, cut_bytes) = (found.tail.offset(), found.cut_bytes);
+        let bytes = found.tail.offset();
         let last_group = found.tail.last_group()?;
         let path = found.tail.path();
         let mut file = disk.open(path).map_err(io_error("open", path))?;
@@ -176,9 +176,8 @@ impl FileLog {
         if let Some((offset, group)) = last_group {
             file.write_at(offset, &group).map_err(io_error("write", path))?;
         }
-        if cut_bytes > 0 {
-            file.truncate(bytes).map_err(io_error("cut", path))?;
-        }
+        // The same goes for a cut: the process before may have made one that only the system has seen.
+        file.truncate(bytes).map_err(io_error("cut", path))?;
         file.sync().map_err(io_error("sync", path))?;
         disk.sync_folder(folder).map_err(io_error("sync", folder))?;
 

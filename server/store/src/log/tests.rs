@@ -246,8 +246,8 @@ fn what_a_killed_process_wrote_and_did_not_sync_is_synced_before_it_is_shown() {
     let (folder, _) = with_groups(&three_groups());
     let disk = FaultyDisk::default();
     FileLog::open_on(Arc::new(disk.clone()), folder.path(), ID, v(9), LogOptions::default()).unwrap();
-    assert_eq!(disk.done(), [Op::Write, Op::Sync, Op::SyncFolder]);
-    for op in [Op::Write, Op::Sync, Op::SyncFolder] {
+    assert_eq!(disk.done(), [Op::Write, Op::Truncate, Op::Sync, Op::SyncFolder]);
+    for op in [Op::Write, Op::Truncate, Op::Sync, Op::SyncFolder] {
         disk.arm(&[first(op)]);
         let opened = FileLog::open_on(Arc::new(disk.clone()), folder.path(), ID, v(9), LogOptions::default());
         assert!(matches!(opened, Err(LogError::Io(_))), "{op:?}");
@@ -681,7 +681,7 @@ fn what_may_never_have_reached_the_disk_is_written_again_before_it_is_shown() {
     disk.arm(&[]);
     let opened = FileLog::open_on(Arc::new(disk.clone()), folder.path(), ID, v(1), LogOptions::default());
     assert_eq!(entries(&opened.unwrap().0, v(1)), [entry(2, b"unsure")]);
-    assert_eq!(disk.done(), [Op::Write, Op::Sync, Op::SyncFolder]);
+    assert_eq!(disk.done(), [Op::Write, Op::Truncate, Op::Sync, Op::SyncFolder]);
     assert_eq!(fs::read(segment(folder.path(), 1)).unwrap(), before);
 }
 
