@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use hearth_auth::Caller;
-use hearth_core::query::{Aggregate, QuerySpec, Source};
+use hearth_core::query::{Aggregate, Limit, QuerySpec, Source};
 use hearth_core::{CollectionPath, DocPath, Value, Version};
 use hearth_engine::{CommitError, Committed, Delivery, Opening, Outbox, ReadError, Single, Token};
 
@@ -44,9 +44,13 @@ impl Moment {
 
     /// Asks for a new room, which nobody has looked at yet.
     fn commit_asked(&mut self) -> Pending<Result<Committed, CommitError>> {
+        let (path, by) = (room(self.commits + 1), self.commits + 1);
+        self.asked(vec![Deed::Set { path, n: 1, by }])
+    }
+
+    fn asked(&mut self, deeds: Vec<Deed>) -> Pending<Result<Committed, CommitError>> {
         self.commits += 1;
-        let path = DocPath::parse(&format!("rooms/r{}", self.commits)).unwrap();
-        let work = Work::new(self.commits, false, vec![Deed::Set { path, n: 1, by: self.commits }]);
+        let work = Work::new(self.commits, false, deeds);
         let database = self.single.database().clone();
         let request = database.authorize_commit(&Caller::Anonymous, work.request()).unwrap();
         let mut answer = Pending::new(async move { database.commit(request).await });
@@ -88,6 +92,10 @@ impl Drop for Moment {
     fn drop(&mut self) {
         self.scheduler.end();
     }
+}
+
+fn room(number: i64) -> DocPath {
+    DocPath::parse(&format!("rooms/r{number}")).unwrap()
 }
 
 fn counted() -> QuerySpec {
@@ -164,5 +172,55 @@ fn a_listener_whose_watch_was_filled_at_a_later_version_misses_nothing() {
     assert!(answer.poll().is_none());
     moment.scheduler.do_jobs();
     assert_eq!(count(&answer.poll().expect("the job is done").unwrap()), (second, 2));
+    assert!(moment.outbox.try_next().is_none());
+}
+
+/// Seeds 1625 and 7074: who joined a limit window while that was read again got what waited there in a delivery of its
+/// own, behind what the other listeners of the connection had already heard of the same commit.
+#[test]
+fn who_joins_a_window_that_is_read_again_hears_of_a_commit_in_one_delivery() {
+    let mut moment = Moment::new();
+    let rooms = Source::Collection(CollectionPath::parse("rooms").unwrap());
+    let window = QuerySpec { limit: Some(Limit::First(1)), ..QuerySpec::all(rooms) };
+    let made = moment.asked((101..=120).map(|number| Deed::Set { path: room(number), n: 1, by: 1 }).collect());
+    moment.scheduler.turns_of(Who::Plan);
+    moment.scheduler.turns_of(Who::Log);
+    moment.tell(made);
+    // Another connection holds the window; ours listens to the number of all rooms.
+    let other = moment.single.outbox();
+    let ours = std::mem::replace(&mut moment.outbox, other);
+    moment.listen(&window, 1, None);
+    let _other = std::mem::replace(&mut moment.outbox, ours);
+    moment.listen(&counted(), 2, None);
+    // So many rooms go that the window has to be read again.
+    let gone = moment.asked((101..=115).map(|number| Deed::Delete { path: room(number) }).collect());
+    moment.scheduler.turns_of(Who::Plan);
+    moment.scheduler.turns_of(Who::Log);
+    moment.tell(gone);
+    assert!(matches!(moment.outbox.try_next(), Some(Delivery::Events { .. })));
+    // While that goes on we listen to the window, too, and its first room goes.
+    let mut joins = moment.listen_asked(&window, 1, None);
+    let mut last = moment.asked(vec![Deed::Delete { path: room(116) }]);
+    let scheduler = moment.scheduler.clone();
+    let outbox = moment.outbox.clone();
+    let (told, heard) = std::sync::mpsc::channel();
+    moment.scheduler.interrupt_at(Point::Read(Who::Job), move || {
+        scheduler.do_jobs();
+        assert!(joins.poll().expect("the job is done").is_ok());
+        scheduler.turns_of(Who::Plan);
+        scheduler.turns_of(Who::Log);
+        scheduler.turns_of(Who::Feed);
+        told.send(outbox.try_next().is_none()).unwrap();
+    });
+    moment.scheduler.do_jobs();
+    assert!(heard.recv().unwrap(), "a part of the commit is told before the window is read");
+    let version = last.poll().expect("it was told").unwrap().version;
+    match moment.outbox.try_next() {
+        Some(Delivery::Events { version: of, events }) => {
+            let targets: Vec<u64> = events.iter().map(|(target, _)| *target).collect();
+            assert_eq!((of, targets.len()), (version, 2), "{targets:?}");
+        }
+        other => panic!("{other:?}"),
+    }
     assert!(moment.outbox.try_next().is_none());
 }

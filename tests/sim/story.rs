@@ -403,6 +403,10 @@ impl Story {
 
 /// Where a process will end.
 fn crash(random: &mut Random) -> Crash {
+    // Few lives come to it, and pass it once: it is aimed at more often than the others.
+    if random.chance(1, 8) {
+        return Crash { at: Point::Apply(Who::Close), passes: 0, before: random.chance(1, 2) };
+    }
     let at = *random.pick(&Point::CRASHES);
     let often = matches!(at, Point::Turn(_) | Point::Write(_) | Point::Sync(_) | Point::Apply(Who::Apply));
     let passes = 1 << random.below(if often { 8 } else { 3 });

@@ -72,8 +72,9 @@ enum WatchStage {
     Filling { commits: Vec<Arc<Commit>> },
     /// Current.
     Live(Watch),
-    /// A limit window is being read again at a version, which the listeners' outboxes hold back; later commits wait.
-    Refilling { watch: Watch, commits: Vec<Arc<Commit>> },
+    /// A limit window is being read again at a version, which the listeners' outboxes hold back, also those that join
+    /// meanwhile: what waits is told in one piece with what other watches say of the same commits.
+    Refilling { watch: Watch, commits: Vec<Arc<Commit>>, held: Held },
 }
 
 struct Listener {
@@ -124,7 +125,7 @@ impl Feed {
         registry.passed = commit.version;
         let concerned = registry.index.concerned(&commit.changes);
         self.shared.metrics.watches_examined.inc_by(concerned.len() as u64);
-        let mut held = Held::default();
+        let mut held = Held::new(commit.version);
         let rows_max = self.shared.limits.result_docs_max;
         let mut overgrown = Vec::new();
         for id in concerned {
@@ -142,7 +143,7 @@ impl Feed {
                 Some(Entry::Waiting { .. }) => {}
             }
         }
-        held.release(commit.version);
+        drop(held);
         // Its listeners begin anew, and are then told that their result is too large.
         overgrown.into_iter().for_each(|id| registry.drop_entry(id));
         self.told.advance(commit.version);
@@ -172,7 +173,7 @@ impl Feed {
         let metrics = self.shared.metrics.clone();
         let event = Arc::new(SharedEvent::new(watched.query.clone(), token, event, metrics));
         for listener in &watched.listeners {
-            held.hold(&listener.inbox, version);
+            held.hold(&listener.inbox);
             listener.inbox.put(version, listener.target, &event);
         }
     }
@@ -197,15 +198,14 @@ impl Feed {
     fn refill(self: &Arc<Self>, id: EntryId, watched: &mut Watched, version: Version) {
         let stage = std::mem::replace(&mut watched.stage, WatchStage::Filling { commits: Vec::new() });
         let WatchStage::Live(watch) = stage else { return };
-        watched.stage = WatchStage::Refilling { watch, commits: Vec::new() };
+        let mut held = Held::new(version);
+        watched.listeners.iter().for_each(|listener| held.hold(&listener.inbox));
+        watched.stage = WatchStage::Refilling { watch, commits: Vec::new(), held };
         self.shared.metrics.refills.inc();
-        let inboxes: Vec<Arc<Inbox>> = watched.listeners.iter().map(|listener| listener.inbox.clone()).collect();
-        inboxes.iter().for_each(|inbox| inbox.hold(version));
         let (feed, query, view) = (self.clone(), watched.query.clone(), self.view_at(version));
         self.crew.job(Box::new(move || {
             let found = feed.budget.run(&view, &query, spare(&query));
             feed.refilled(id, version, found.map(|found| found.rows));
-            inboxes.iter().for_each(|inbox| inbox.release(version));
         }));
     }
 
@@ -218,17 +218,15 @@ impl Feed {
         let mut registry = self.registry();
         let Some(Entry::Watched(watched)) = registry.entries.get_mut(&id) else { return };
         let stage = std::mem::replace(&mut watched.stage, WatchStage::Filling { commits: Vec::new() });
-        let WatchStage::Refilling { mut watch, commits } = stage else {
+        let WatchStage::Refilling { mut watch, commits, mut held } = stage else {
             watched.stage = stage;
             return;
         };
         match rows {
             Ok(rows) => {
-                let mut held = Held::default();
                 if let Some(event) = watch.refill(version, rows) {
                     self.tell(watched, event, &mut held);
                 }
-                held.release(version);
                 watched.stage = WatchStage::Live(watch);
                 self.replay(id, watched, &commits);
             }
@@ -242,9 +240,8 @@ impl Feed {
     /// Shows a live watch the commits that waited for it.
     fn replay(self: &Arc<Self>, id: EntryId, watched: &mut Watched, commits: &[Arc<Commit>]) {
         for commit in commits {
-            let mut held = Held::default();
+            let mut held = Held::new(commit.version);
             self.show(id, watched, commit, &mut held);
-            held.release(commit.version);
         }
     }
 
@@ -348,6 +345,9 @@ impl Registry {
         if let Some(id) = self.by_query.get(query)
             && let Some(Entry::Watched(watched)) = self.entries.get_mut(id)
         {
+            if let WatchStage::Refilling { held, .. } = &mut watched.stage {
+                held.hold(inbox);
+            }
             watched.listeners.push(listener);
             self.by_listener.insert(name, *id);
             return (*id, false);
@@ -432,21 +432,27 @@ impl Listener {
     }
 }
 
-/// Outboxes that hold a version back until all events of its commit are in.
-#[derive(Default)]
+/// Outboxes that hold a version back until this is dropped: until all events of its commit are in.
 struct Held {
+    version: Version,
     inboxes: HashMap<usize, Arc<Inbox>>,
 }
 
 impl Held {
-    fn hold(&mut self, inbox: &Arc<Inbox>, version: Version) {
+    fn new(version: Version) -> Self {
+        Self { version, inboxes: HashMap::new() }
+    }
+
+    fn hold(&mut self, inbox: &Arc<Inbox>) {
         self.inboxes.entry(Arc::as_ptr(inbox) as usize).or_insert_with(|| {
-            inbox.hold(version);
+            inbox.hold(self.version);
             inbox.clone()
         });
     }
+}
 
-    fn release(self, version: Version) {
-        self.inboxes.values().for_each(|inbox| inbox.release(version));
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.inboxes.values().for_each(|inbox| inbox.release(self.version));
     }
 }
