@@ -26,6 +26,11 @@ impl Random {
         self.number() % end
     }
 
+    /// A place among so many, and 0 where there is none.
+    pub fn index(&mut self, count: usize) -> usize {
+        (self.number() % count.max(1) as u64) as usize
+    }
+
     /// True `times` in `of`.
     pub fn chance(&mut self, times: u64, of: u64) -> bool {
         self.below(of) < times
@@ -37,13 +42,21 @@ impl Random {
     }
 }
 
+/// The seed of a test: `TEST_SEED`, or a fresh one each time.
+pub fn seed(name: &str) -> u64 {
+    // The hasher's keys are chance enough.
+    let fresh = || std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), name) >> 16;
+    setting("TEST_SEED").unwrap_or_else(fresh)
+}
+
+fn setting(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
+}
+
 /// Runs `cycle` under one seed after the other: `usual` times, or as `TEST_CYCLES` says. `TEST_SEED` is the first seed, so a
 /// single cycle is repeated by `TEST_SEED=N TEST_CYCLES=1`. The seeds are printed, and shown by a test that fails.
 pub fn cycles(name: &str, usual: u64, mut cycle: impl FnMut(&mut Random)) {
-    let number = |name: &str| env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")));
-    // Without one, a fresh seed each time: the process id and the hasher's keys are chance enough.
-    let fresh = || std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), name) >> 16;
-    let (first, count) = (number("TEST_SEED").unwrap_or_else(fresh), number("TEST_CYCLES").unwrap_or(usual));
+    let (first, count) = (seed(name), setting("TEST_CYCLES").unwrap_or(usual));
     for seed in first..first.saturating_add(count) {
         println!("{name}: TEST_SEED={seed} TEST_CYCLES=1 repeats this cycle");
         cycle(&mut Random::new(seed));

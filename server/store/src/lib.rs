@@ -18,6 +18,8 @@ mod home;
 mod durable;
 mod note;
 
+pub mod fuzz;
+
 pub use crate::disk::{Disk, DiskFile, DiskReader, RealDisk};
 pub use crate::home::{DatabaseRecord, Home, HomeError, HomeOptions, HomeView, StateFound};
 pub use crate::log::{

@@ -21,6 +21,7 @@ use hearth_core::Version;
 
 pub use self::copy::{CopyError, LogCopy, LogPart};
 pub use self::file::{Check, FileLog, LogOptions, Recovered};
+pub(crate) use self::frame::seal_segment;
 
 /// Most bytes that one group takes in the log: bodies and [`Entry::EXTRA_BYTES`] for each.
 pub const GROUP_BYTES_MAX: usize = 64 << 20;

@@ -357,15 +357,7 @@ impl SnapshotWriter {
 
     fn write_block(&mut self, stored: &[u8], plain_bytes: usize, records: u32) -> Result<(), SnapshotError> {
         let seed = block_seed(self.seed, self.blocks);
-        let mut head = [0; BLOCK_HEAD_BYTES];
-        head[..4].copy_from_slice(MARK);
-        head[4] = self.section;
-        let numbers = [plain_bytes as u32, stored.len() as u32, records, crc32c::crc32c_append(seed, stored)];
-        for (number, at) in numbers.iter().zip((8..).step_by(4)) {
-            head[at..at + 4].copy_from_slice(&number.to_le_bytes());
-        }
-        let crc = crc32c::crc32c_append(seed, &head[..24]);
-        head[24..].copy_from_slice(&crc.to_le_bytes());
+        let head = encode_block_head(seed, self.section, plain_bytes, stored, records);
         self.blocks += 1;
         self.write(&head)?;
         self.write(stored)
@@ -577,6 +569,39 @@ fn decode_head(bytes: &[u8; HEAD_BYTES]) -> Option<SnapshotHead> {
 /// What the checksums of a block start from.
 fn block_seed(seed: u32, block: u64) -> u32 {
     crc32c::crc32c_append(seed, &block.to_le_bytes())
+}
+
+/// What stands before a block.
+fn encode_block_head(
+    seed: u32,
+    section: u8,
+    plain_bytes: usize,
+    stored: &[u8],
+    records: u32,
+) -> [u8; BLOCK_HEAD_BYTES] {
+    let mut head = [0; BLOCK_HEAD_BYTES];
+    head[..4].copy_from_slice(MARK);
+    head[4] = section;
+    let numbers = [plain_bytes as u32, stored.len() as u32, records, crc32c::crc32c_append(seed, stored)];
+    for (number, at) in numbers.iter().zip((8..).step_by(4)) {
+        head[at..at + 4].copy_from_slice(&number.to_le_bytes());
+    }
+    let crc = crc32c::crc32c_append(seed, &head[..24]);
+    head[24..].copy_from_slice(&crc.to_le_bytes());
+    head
+}
+
+/// A whole snapshot with one block around `plain`, whatever that is; for `fuzz`.
+pub(crate) fn seal_snapshot(head: &SnapshotHead, section: u8, plain: &[u8], records: u32) -> Vec<u8> {
+    let mut file = encode_head(head).to_vec();
+    let seed = crc32c::crc32c(&file);
+    let stored = zstd::bulk::compress(plain, LEVEL).expect("what is in memory can be compressed");
+    file.extend(encode_block_head(block_seed(seed, 0), section, plain.len(), &stored, records));
+    file.extend(stored);
+    let totals = [1u64.to_le_bytes(), u64::from(records).to_le_bytes()].concat();
+    file.extend(encode_block_head(block_seed(seed, 1), END, totals.len(), &totals, 0));
+    file.extend(totals);
+    file
 }
 
 /// The records of a block; `None` where it is not well formed.

@@ -7,6 +7,7 @@
 mod bloom;
 mod convert;
 mod emulator;
+pub mod fuzz;
 mod names;
 mod near;
 mod rest;

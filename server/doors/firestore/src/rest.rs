@@ -3,9 +3,9 @@
 //! `rest::address` says which method is meant, `rest::params` reads what has no body, `rest::answer` makes answers; what
 //! a method does is the `service`'s business. Listening is not to be had here: pages listen by WebChannel.
 
-mod address;
+pub(crate) mod address;
 mod answer;
-mod params;
+pub(crate) mod params;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! answers HTTP. Everything else that a page needs is REST.
 
 mod channels;
-mod form;
+pub(crate) mod form;
 mod frame;
 mod serve;
 mod session;

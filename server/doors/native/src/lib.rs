@@ -6,6 +6,7 @@
 pub mod address;
 mod drive;
 mod frame;
+pub mod fuzz;
 pub mod json;
 mod links;
 pub mod origin;

@@ -121,14 +121,28 @@ pub(super) fn encode(out: &mut Vec<u8>, seed: u32, group: &[Entry]) {
         out.extend_from_slice(&length(entry.body.len()).to_le_bytes());
         out.extend_from_slice(&entry.body);
     }
-    let payload_bytes = length(out.len() - FRAME_HEAD_BYTES);
-    let payload_crc = crc32c::crc32c_append(seed, &out[FRAME_HEAD_BYTES..]);
-    out[..4].copy_from_slice(MARK);
-    out[4..8].copy_from_slice(&payload_bytes.to_le_bytes());
-    out[8..12].copy_from_slice(&length(group.len()).to_le_bytes());
-    out[12..16].copy_from_slice(&payload_crc.to_le_bytes());
-    let head_crc = crc32c::crc32c_append(seed, &out[..16]);
-    out[16..FRAME_HEAD_BYTES].copy_from_slice(&head_crc.to_le_bytes());
+    seal(out, seed, length(group.len()));
+}
+
+/// Writes the head of a frame in front of its payload, for which `frame` has left the room.
+pub(super) fn seal(frame: &mut [u8], seed: u32, entries: u32) {
+    let payload_bytes = length(frame.len() - FRAME_HEAD_BYTES);
+    let payload_crc = crc32c::crc32c_append(seed, &frame[FRAME_HEAD_BYTES..]);
+    frame[..4].copy_from_slice(MARK);
+    frame[4..8].copy_from_slice(&payload_bytes.to_le_bytes());
+    frame[8..12].copy_from_slice(&entries.to_le_bytes());
+    frame[12..16].copy_from_slice(&payload_crc.to_le_bytes());
+    let head_crc = crc32c::crc32c_append(seed, &frame[..16]);
+    frame[16..FRAME_HEAD_BYTES].copy_from_slice(&head_crc.to_le_bytes());
+}
+
+/// A whole first segment with one frame around `payload`, whatever that is; for `fuzz`.
+pub(crate) fn seal_segment(database: DatabaseId, payload: &[u8], entries: u32) -> Vec<u8> {
+    let head = Head { database, segment: 1, after: Version::ZERO };
+    let mut frame = vec![0; FRAME_HEAD_BYTES];
+    frame.extend_from_slice(payload);
+    seal(&mut frame, head.seed(HEAD_BYTES as u64), entries);
+    [&head.encode()[..], &frame].concat()
 }
 
 /// The versions of a payload, checked: the whole payload is well formed, and they rise from `last`. Answers the last.

@@ -205,6 +205,14 @@ pub(super) fn header<'a>(block: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
+/// Reads all that a request has, and forgets it; for `fuzz`.
+pub(crate) fn read(address: &str, body: &[u8]) {
+    let _ = (Asked::parse(Method::Get, address), Asked::parse(Method::Post, address));
+    if let Ok(body) = Body::parse(body) {
+        let _ = header(&body.headers, "Authorization");
+    }
+}
+
 fn split(form: &[u8]) -> impl Iterator<Item = Result<(String, String), FormError>> {
     form.split(|byte| *byte == b'&').filter(|field| !field.is_empty()).map(|field| {
         let (name, value) = match field.iter().position(|byte| *byte == b'=') {
