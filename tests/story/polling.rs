@@ -89,20 +89,27 @@ fn aggregates_are_polled_like_any_result() {
 fn a_long_poll_is_held_until_the_result_changes() {
     let server = dev();
     put(&server, "c/a", json!({}));
-    let tag = etag(&server.get("/db/c").send());
-    let ask = server.get("/db/c").header("If-None-Match", &tag).header("Prefer", "wait=30");
-    let started = Instant::now();
-    let answer = thread::scope(|scope| {
-        let poll = scope.spawn(|| ask.send());
-        // Whether it waits already or comes after: the answer must hold what was written.
-        put(&server, "d/other", json!({}));
-        put(&server, "c/b", json!({}));
-        poll.join().unwrap()
+    let mut expected = "a".to_owned();
+    // A poll that comes after the write is answered at once: again, until one was there before it.
+    let held = (1..=20).any(|round| {
+        let tag = etag(&server.get("/db/c").send());
+        let ask = server.get("/db/c").header("If-None-Match", &tag).header("Prefer", "wait=30");
+        let started = Instant::now();
+        let answer = thread::scope(|scope| {
+            let poll = scope.spawn(|| ask.send());
+            put(&server, "d/other", json!({ "round": round }));
+            put(&server, &format!("c/b{round:02}"), json!({}));
+            poll.join().unwrap()
+        });
+        let answer = answer.expect_status(200);
+        assert!(started.elapsed().as_secs() < 15, "it was not woken");
+        expected += &format!(" b{round:02}");
+        assert_eq!(shown(&answer.json()), expected);
+        let applied = answer.header("Preference-Applied");
+        assert!(applied.is_none_or(|applied| applied == "wait=30"), "{applied:?}");
+        applied.is_some()
     });
-    let answer = answer.expect_status(200);
-    assert!(started.elapsed().as_secs() < 15, "it was not woken");
-    assert_eq!(shown(&answer.json()), "a b");
-    assert_eq!(answer.header("Preference-Applied"), Some("wait=30"));
+    assert!(held, "none was held");
 }
 
 #[test]
