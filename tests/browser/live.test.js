@@ -36,13 +36,13 @@ scene('a collection is shown and kept current, whoever changes it', async ({ hea
 
   await page.click('text=Add a document');
   await page.getByLabel('Id').fill('bern');
-  await fillIn(page, '{"people": 137995, "area": 51.5}');
-  await lines(page, ['bern {"area":51.5,"people":137995}', 'oslo {"people":717710}']);
-  assert.deepEqual((await hearth.ask('GET', '/db/cities/bern')).data, { people: 137995, area: 51.5 });
+  await fillIn(page, '{"people": 137995, "area": 51.5, "rain": 1000.0}');
+  await lines(page, ['bern {"area":51.5,"people":137995,"rain":1000.0}', 'oslo {"people":717710}']);
+  assert.deepEqual((await hearth.ask('GET', '/db/cities/bern')).data, { people: 137995, area: 51.5, rain: 1000 });
 
   await page.click('[aria-label="Edit oslo"]');
   await fillIn(page, '{"people": 717711}');
-  await lines(page, ['bern {"area":51.5,"people":137995}', 'oslo {"people":717711}']);
+  await lines(page, ['bern {"area":51.5,"people":137995,"rain":1000.0}', 'oslo {"people":717711}']);
   assert.deepEqual((await hearth.ask('GET', '/db/cities/oslo')).data, { people: 717711 });
 
   page.once('dialog', dialog => void dialog.accept());

@@ -138,6 +138,9 @@ fn check_shape(body: &Value) {
     let has = |name: &str| body.get(name).is_some();
     let schema = match () {
         () if has("status") && has("code") => "problem",
+        () if has("commits") => "feed",
+        () if has("deleted") => "deleted",
+        () if has("collections") => "collections",
         () if has("changes") => "event",
         () if has("docs") => "result",
         () if has("aggregates") => {

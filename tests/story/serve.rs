@@ -296,6 +296,50 @@ fn server_socket(server: &Server) -> Socket {
 }
 
 #[test]
+fn the_feed_over_a_websocket_is_for_those_who_administer() {
+    let server = serve(WRITE);
+    let open = |headers: &[(&str, &str)]| Socket::try_open(server.address(), "/feed", headers);
+    let offering = |token: &str| format!("hearth.v1, bearer.{}", base64url(token.as_bytes()));
+    let refused = |headers: &[(&str, &str)]| open(headers).err().map(|answer| answer.status);
+    assert_eq!(refused(&[]), Some(401));
+    assert_eq!(refused(&[("Authorization", &format!("Bearer {}", user()))]), Some(403));
+    let admin = format!("Bearer {ADMIN_KEY}");
+    assert_eq!(refused(&[("Authorization", &admin), ("Origin", "https://any.example")]), Some(403));
+    // A page is told on the socket, since of a refused upgrade it learns nothing.
+    for (token, code, end) in [(user(), "permission-denied", 1008), ("forged".into(), "unauthenticated", 4401)] {
+        let mut socket = open(&[("Sec-WebSocket-Protocol", &offering(&token))]).unwrap_or_else(|_| panic!("{code}"));
+        let problem = socket.next_message();
+        assert_eq!((&problem["ev"], &problem["problem"]["code"]), (&json!("problem"), &json!(code)), "{problem}");
+        assert!(matches!(socket.expect_end(), SocketEnd::Closed(told, _) if told == end), "{code}");
+    }
+    // Nor does it learn which projects there are.
+    let headers = [("Sec-WebSocket-Protocol", &*offering("forged"))];
+    let mut socket = Socket::open(server.address(), "/p/unknown/feed", &headers);
+    assert_eq!(socket.next_message()["problem"]["code"], "unauthenticated");
+    let by_header = open(&[("Authorization", &admin)]);
+    let by_protocol = open(&[("Sec-WebSocket-Protocol", &offering(ADMIN_KEY))]);
+    let sockets = [by_header, by_protocol].map(|socket| socket.unwrap_or_else(|answer| panic!("{answer:?}")));
+    server.put("/db/m/a", &json!({})).bearer(ADMIN_KEY).send().expect_status(201);
+    for mut socket in sockets {
+        let told = socket.next_where(|message| message["ev"] == "commit");
+        assert_eq!(told["changes"][0]["doc"]["path"], "m/a");
+    }
+}
+
+#[test]
+fn only_those_who_administer_delete_with_everything_beneath() {
+    let server = serve(WRITE);
+    server.put("/db/m/missing/in/a", &json!({})).bearer(ADMIN_KEY).send().expect_status(201);
+    for at in ["/db/m?recursive", "/db/m/missing?recursive"] {
+        problem(&server.delete(at).bearer(&user()).send(), 403, "permission-denied");
+        problem(&server.delete(at).send(), 401, "unauthenticated");
+    }
+    assert_eq!(server.delete("/db/m").bearer(ADMIN_KEY).send().status, 405);
+    let deleted = server.delete("/db/m?recursive").bearer(ADMIN_KEY).send().expect_status(200).json();
+    assert_eq!(deleted["deleted"], 1);
+}
+
+#[test]
 fn a_stream_ends_with_its_token() {
     let server = serve(READ);
     let token = hs256(&claims("https://one.example", 3));

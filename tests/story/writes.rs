@@ -1,6 +1,6 @@
 //! Writes: what each verb and each form of a commit does.
 
-use hearth_tests::{Server, check_schema, number};
+use hearth_tests::{Fold, Server, check_schema, number};
 use serde_json::{Value, json};
 
 use crate::common::{commit, dev, found, problem, put};
@@ -134,4 +134,33 @@ fn versions_rise_and_are_the_time_of_the_commit() {
     assert!(versions.windows(2).all(|pair| pair[0] < pair[1]), "{versions:?}");
     // A millisecond of grace: the two clocks are read apart.
     assert!(u128::from(versions[0]) + 1_000 > before && u128::from(versions[19]) < after + 1_000);
+}
+
+#[test]
+fn a_collection_goes_with_all_beneath_it_and_listeners_hear_of_it_once() {
+    let server = dev();
+    let mut socket = server.socket();
+    for at in ["m/a", "m/b", "m/b/in/x", "m/missing/in/y", "m/missing/in/y/deep/z", "other/a"] {
+        put(&server, at, json!({}));
+    }
+    let mut fold = Fold::new();
+    let mut group = Fold::new();
+    fold.apply(&socket.ask(&json!({"id": 1, "op": "listen", "path": "m"})));
+    group.apply(&socket.ask(&json!({"id": 2, "op": "listen", "path": "~/in"})));
+    let count = json!({"id": 3, "op": "listen", "path": "~/deep", "query": {"aggregates": [{"count": true}]}});
+    assert_eq!(socket.ask(&count)["aggregates"]["count"], 1);
+    let deleted = server.delete("/db/m?recursive").send().expect_status(200).json();
+    check_schema("deleted", &deleted);
+    assert_eq!(deleted["deleted"], 5);
+    let told = [socket.next_message(), socket.next_message(), socket.next_message()];
+    assert!(told.iter().all(|event| event["version"] == deleted["version"]), "{told:?}");
+    fold.apply(told.iter().find(|event| event["id"] == 1).unwrap());
+    group.apply(told.iter().find(|event| event["id"] == 2).unwrap());
+    let counted = told.iter().find(|event| event["id"] == 3).unwrap();
+    assert_eq!((fold.docs.len(), group.docs.len(), &counted["aggregates"]["count"]), (0, 0, &json!(0)));
+    let collections = server.get("/db?collections").send().expect_status(200).json();
+    check_schema("collections", &collections);
+    assert_eq!(collections["collections"], json!(["other"]));
+    // With nothing left it is as good as done.
+    assert_eq!(server.delete("/db/m?recursive").send().expect_status(200).json()["deleted"], 0);
 }

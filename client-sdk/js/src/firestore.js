@@ -22,9 +22,10 @@ import { HearthError, invalid } from './errors.js';
  *   transport?: Transport,
  *   webSocket?: import('./link/websocket.js').SocketMaker,
  *   fetch?: typeof fetch,
+ *   parse?: (text: string) => unknown,
  * }} AppOptions
  * `host`: address of the server, the page's own origin when absent. `project` and `database`: the server's defaults when absent.
- * `transport`: this one and no other. `webSocket` and `fetch`: stand-ins for the globals.
+ * `transport`: this one and no other. `webSocket`, `fetch` and `parse` (of JSON): stand-ins for the globals.
  */
 
 /** An app: a server, a project and a user. */

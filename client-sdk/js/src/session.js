@@ -342,6 +342,8 @@ export class Session {
         return this.#renewOrGiveUp(now, reason);
       case 1008:
         return this.#giveUp(new HearthError('permission-denied', reason || 'the server refused the connection'));
+      case 4404:
+        return this.#giveUp(new HearthError('not-found', reason || 'there is no such database'));
       case 1009:
         if (!this.#failLargest(reason)) return this.#giveUp(new HearthError('invalid-argument', reason || TOO_LARGE));
         break;

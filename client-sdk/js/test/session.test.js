@@ -364,6 +364,15 @@ test('a refusal of the server ends all and is told', () => {
   assert.equal(bench.session.wakeAt, null);
 });
 
+test('a database that is not there ends all and is told, on whatever link', () => {
+  for (const transport of /** @type {Transport[]} */ (['websocket', 'sse', 'poll'])) {
+    const bench = new Bench({ transports: [transport] }).listen(1).tell({ type: 'request', ask: 2, request: { kind: 'get', path: 'c/a' } });
+    bench.skip().lost(4404).took('2 fails: not-found', '1 fails: not-found');
+    assert.equal(bench.session.wakeAt, null);
+    bench.listen(3).took(`open ${transport}`);
+  }
+});
+
 test('a write that is too large fails alone', () => {
   const commit = (/** @type {string} */ text) => /** @type {const} */ ({ kind: 'commit', writes: [{ set: 'c/a', data: { text } }], key: 'k' });
   const bench = new Bench().listen(1).opened().frame(snapshot(1, '5', [])).skip();

@@ -2,7 +2,6 @@
 
 mod pages;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use hearth_auth::Caller;
 use hearth_core::change::{Change, Commit};
 use hearth_core::query::{Query, Source};
-use hearth_core::{DatabaseName, DocPath, Document, Id, Version, keys};
+use hearth_core::{DatabaseName, DocPath, Document, Id, Version, keys, size};
 use hearth_store::{Blob, CommitLog, Direction, LogCopy, LogPart, Store};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
@@ -38,6 +37,7 @@ use crate::read::{Answer, Budget, ReadError};
 use crate::rebuild::{self, Progress, RebuildError};
 use crate::request::{CommitError, CommitRequest, Committed};
 use crate::snapshot::SnapshotFailure;
+use crate::subtree::{self, Deleted, NotDeleted, Subtree};
 use crate::time::Time;
 use crate::token::Token;
 use crate::view::{StateError, View};
@@ -47,6 +47,9 @@ use crate::writer::{self, Ask, Reply, Shared, Writer};
 const RETRY_AFTER_MS: u64 = 100;
 /// How long a backup waits for an entry of its moment; then it goes as far as there are commits.
 const TICK_TIME_MAX: Duration = Duration::from_secs(10);
+/// A page of the change feed ends with the commit that takes it over so many bytes, as document sizes are counted: what
+/// was and what is.
+const FEED_PAGE_BYTES_MAX: usize = 4 << 20;
 
 /// A handle of an open database. Cheap to clone; the database stays open as long as one is held.
 #[derive(Clone)]
@@ -320,6 +323,11 @@ impl Database {
         self.inner.access.authorize(caller, Act::Administer, FeedAccess)
     }
 
+    /// Asks whether a caller may take away a place with all beneath it.
+    pub fn authorize_subtree(&self, caller: &Caller, subtree: Subtree) -> Result<Authorized<Subtree>, Denied> {
+        self.inner.access.authorize(caller, Act::Administer, subtree)
+    }
+
     /// Asks whether a caller may wipe the database.
     pub fn authorize_wipe(&self, caller: &Caller) -> Result<Authorized<Wipe>, Denied> {
         self.inner.access.authorize(caller, Act::Administer, Wipe)
@@ -586,6 +594,37 @@ impl Database {
         answer.await.unwrap_or_else(|_| Err(lost()))
     }
 
+    /// Deletes what stands at a place and beneath it, documents under missing ones too. One commit where all of it, names
+    /// and documents, is within the limits of one; otherwise one after the other, each as large as it may be. What is
+    /// written there meanwhile may stay.
+    pub async fn delete_subtree(&self, subtree: &Authorized<Subtree>) -> Result<Deleted, NotDeleted> {
+        let (docs_max, bytes_max) = {
+            let limits = &self.inner.shared.limits;
+            (limits.commit_writes_max, limits.commit_bytes_max)
+        };
+        let mut deleted = Deleted { docs: 0, version: self.visible() };
+        let mut from = None;
+        loop {
+            let (place, view) = (Subtree::clone(subtree), self.inner.shared.view());
+            let read = self.blocking(move || Ok(subtree::part(&view, &place, from.as_deref(), docs_max, bytes_max)?));
+            let part = read.await.map_err(|cause| NotDeleted::new(deleted, cause))?;
+            let docs = part.paths.len();
+            if docs > 0 {
+                self.inner.shared.metrics.documents_read.inc_by(docs as u64);
+                let scope = subtree.caller().scope().as_str().into();
+                let writes = part.paths.into_iter().map(subtree::delete).collect();
+                let request = CommitRequest { writes, ..CommitRequest::default() };
+                let committed = self.write(|reply| Ask::Commit { scope, request, reply }).await;
+                let committed = committed.map_err(|cause| NotDeleted::new(deleted, cause))?;
+                deleted = Deleted { docs: deleted.docs + docs as u64, version: committed.version };
+            }
+            match part.rest {
+                Some(rest) => from = Some(rest),
+                None => return Ok(deleted),
+            }
+        }
+    }
+
     /// Takes away all documents and idempotency keys and begins a new epoch. Takes no longer however much there is; the
     /// space is freed in the background. Listeners begin anew, and tokens given before lead to a reset. Answers the version
     /// at which nothing is left, when that is durable.
@@ -742,28 +781,27 @@ fn read_keys(keyspace: Keyspace, store: &dyn Store, floor: Version, limits: &Lim
 }
 
 fn read_feed(feed: &Feed, view: &View, after: Version, changes_max: usize, reset: bool) -> Result<FeedPage, ReadError> {
-    let mut by_version: BTreeMap<Version, Vec<Blob>> = BTreeMap::new();
-    let mut count = 0;
+    let version_of = |key: &[u8]| Keyspace::change_version(key).unwrap_or_default();
     let mut entries = view.change_entries(after);
-    let mut told = view.version();
-    while let Some((key, doc_key)) = entries.next()? {
-        let version = Keyspace::change_version(&key).unwrap_or_default();
-        if count >= changes_max && !by_version.contains_key(&version) {
-            told = by_version.last_key_value().map_or(told, |(version, _)| *version);
-            break;
-        }
-        by_version.entry(version).or_default().push(doc_key);
-        count += 1;
-    }
-    let mut commits = Vec::with_capacity(by_version.len());
-    for (version, doc_keys) in by_version {
+    let mut next = entries.next()?;
+    let (mut commits, mut count, mut bytes, mut told) = (Vec::new(), 0, 0, view.version());
+    while let Some(version) = next.as_ref().map(|(key, _)| version_of(key)) {
         let (then, now) = (feed.view_at(Version::from_micros(version.micros() - 1)), feed.view_at(version));
-        let mut changes = Vec::with_capacity(doc_keys.len());
-        for doc_key in doc_keys {
+        let mut changes = Vec::new();
+        while let Some((_, doc_key)) = next.take_if(|(key, _)| version_of(key) == version) {
             let path = keys::decode_doc(&doc_key).map_err(StateError::from)?;
-            changes.push(Change { before: then.document(&path)?, after: now.document(&path)?, path });
+            let change = Change { before: then.document(&path)?, after: now.document(&path)?, path };
+            let sides = [&change.before, &change.after].into_iter().flatten();
+            bytes += sides.map(|document| size::document_bytes(&document.path, &document.fields)).sum::<usize>();
+            count += 1;
+            changes.push(change);
+            next = entries.next()?;
         }
         commits.push(Arc::new(Commit { version, changes }));
+        if next.is_some() && (count >= changes_max || bytes >= FEED_PAGE_BYTES_MAX) {
+            told = version;
+            break;
+        }
     }
     Ok(FeedPage { commits, version: told, reset })
 }

@@ -33,6 +33,7 @@ pub mod request;
 pub mod restore;
 mod single;
 mod snapshot;
+pub mod subtree;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -60,5 +61,6 @@ pub use request::{CommitError, CommitRequest, Committed, QueryRead};
 pub use restore::{RestoreError, Restored, Restoring, restore};
 pub use single::{Parts, Place, Single, SingleError};
 pub use snapshot::SnapshotFailure;
+pub use subtree::{Deleted, NotDeleted, Subtree, SubtreeError};
 pub use token::{Token, TokenError};
 pub use view::StateError;

@@ -496,6 +496,95 @@ async fn a_read_of_a_time_that_has_passed_is_never_undercut() {
     assert!(matches!(refused, Err(ReadError::NotYet { .. })));
 }
 
+fn subtree(database: &Database, at: &str) -> crate::Authorized<crate::Subtree> {
+    let subtree = match at.split('/').count() % 2 {
+        0 => crate::Subtree::Document(path(at)),
+        _ => crate::Subtree::Collection(CollectionPath::parse(at).unwrap()),
+    };
+    database.authorize_subtree(&Caller::Anonymous, subtree).unwrap()
+}
+
+async fn left(database: &Database) -> String {
+    let answer = database.query(&asked(database, QuerySpec::all(Source::Below(None))), None).await.unwrap();
+    answer.docs.iter().map(|document| document.path.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+/// How many changes each commit above a version made.
+async fn commits_after(database: &Database, mut after: Version) -> Vec<usize> {
+    let (feed, mut commits) = (database.authorize_feed(&Caller::Admin).unwrap(), Vec::new());
+    while after < database.visible() {
+        let page = database.feed(&feed, after, 1).await.unwrap();
+        commits.extend(page.commits.iter().map(|commit| commit.changes.len()));
+        after = page.version;
+    }
+    commits
+}
+
+fn text_of(at: &str, bytes: usize) -> Write {
+    let fields = Map::from([("t".into(), Value::Text("x".repeat(bytes).into()))]);
+    Write::build(path(at), Operation::Set(fields), Precondition::None, vec![]).unwrap()
+}
+
+#[tokio::test]
+async fn a_subtree_goes_as_one_commit_with_all_that_lies_under_missing_documents() {
+    let engine = in_memory(Limits::default());
+    let database = main_database(&engine);
+    let all = ["a/x", "a/x/b/y", "a/x/b/y/c/z", "a/missing/b/y/c/z", "a/x1/b/y", "a!/x", "aa/x", "b/x"];
+    commit(&database, all.iter().map(|at| set(at, 1)).collect()).await;
+    let deleted = database.delete_subtree(&subtree(&database, "a/x")).await.unwrap();
+    assert_eq!((deleted.docs, deleted.version), (3, database.visible()));
+    assert_eq!(left(&database).await, "a/missing/b/y/c/z a/x1/b/y a!/x aa/x b/x");
+    assert_eq!(database.delete_subtree(&subtree(&database, "a/missing/b")).await.unwrap().docs, 1);
+    commit(&database, vec![set("a/missing/b/y/c/z", 1), set("a/x", 1)]).await;
+    let before = database.visible();
+    let deleted = database.delete_subtree(&subtree(&database, "a")).await.unwrap();
+    assert_eq!((deleted.docs, left(&database).await.as_str()), (3, "a!/x aa/x b/x"));
+    assert_eq!(commits_after(&database, before).await, [3]);
+    let nothing = database.delete_subtree(&subtree(&database, "a")).await.unwrap();
+    assert_eq!((nothing.docs, nothing.version), (0, database.visible()));
+}
+
+#[tokio::test]
+async fn what_is_more_than_a_commit_goes_in_several_each_within_its_limits() {
+    const DOCS: usize = 25_000;
+    let engine = in_memory(Limits::default());
+    let database = main_database(&engine);
+    for chunk in (0..DOCS).collect::<Vec<_>>().chunks(9_000) {
+        commit(&database, chunk.iter().map(|n| set(&format!("a/{}/b/{n}", n % 7), *n as i64)).collect()).await;
+    }
+    commit(&database, vec![set("b/x", 1)]).await;
+    let before = database.visible();
+    let deleted = database.delete_subtree(&subtree(&database, "a")).await.unwrap();
+    assert_eq!((deleted.docs, left(&database).await.as_str()), (DOCS as u64, "b/x"));
+    assert_eq!(commits_after(&database, before).await, [10_000, 10_000, 5_000]);
+    // Large documents count as what they hold, since an event may have to tell what was there.
+    let engine = in_memory(Limits { commit_bytes_max: 2_000, ..Limits::default() });
+    let database = main_database(&engine);
+    for at in ["a/1", "a/2", "a/3"] {
+        commit(&database, vec![text_of(at, 900)]).await;
+    }
+    let before = database.visible();
+    assert_eq!(database.delete_subtree(&subtree(&database, "a")).await.unwrap().docs, 3);
+    assert_eq!(commits_after(&database, before).await, [2, 1]);
+}
+
+#[tokio::test]
+async fn the_change_feed_comes_in_pages_of_whole_commits_and_few_bytes() {
+    let engine = in_memory(Limits::default());
+    let database = main_database(&engine);
+    let feed = database.authorize_feed(&Caller::Admin).unwrap();
+    for n in 0..8 {
+        commit(&database, vec![text_of(&format!("a/{n}"), 1_000_000)]).await;
+    }
+    let (mut after, mut pages) = (Version::ZERO, Vec::new());
+    while after < database.visible() {
+        let page = database.feed(&feed, after, 1_000).await.unwrap();
+        pages.push(page.commits.len());
+        after = page.version;
+    }
+    assert_eq!(pages, [5, 3]);
+}
+
 #[tokio::test]
 async fn the_change_feed_tells_each_commit_with_both_sides() {
     let engine = in_memory(Limits::default());

@@ -3,12 +3,14 @@
 //! hyper-util's own choice between the two versions waits for the first bytes without end, so the choice is made here,
 //! under the same time limit as the headers.
 
+mod answering;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -24,9 +26,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Sleep;
 
 use crate::config::settings::Network;
 use crate::tls::Tls;
+use answering::{Answering, Asked, Stage};
 
 /// How long a peer may take for a TLS handshake, and for its first bytes.
 const HEADERS_TIME_MAX: Duration = Duration::from_secs(10);
@@ -38,6 +42,13 @@ const HEADERS_MAX: usize = 100;
 const STREAMS_MAX: u32 = 256;
 /// Streams that a peer may have reset before we looked at them; beyond that it is attacking. Source: CVE-2023-44487.
 const STREAMS_RESET_MAX: usize = 64;
+/// How long a peer may take nothing of what is sent to it. Whoever stalls for longer is cut off, whatever it listens to.
+const STALLED_MAX: Duration = Duration::from_secs(60);
+/// How long a peer that has said all it wants may wait for the answer: longer than any answer is held.
+const LAST_ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How long it may take from the last byte of a peer that says no more until whoever answers has read it. Where it has not
+/// by then, the request is cut off in its middle.
+const LAST_BYTES_MAX: Duration = Duration::from_secs(5);
 /// How often a silent HTTP/2 peer is asked for a sign of life, and how long it may take to give one.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// How long nothing is accepted after the system could not give a connection, most likely for want of file handles.
@@ -243,11 +254,15 @@ where
     let Some(first) = read?? else { return Ok(()) };
     let idle_max = seat.seats.inner.limits.idle_max;
     let is_http2 = first == PREFACE;
-    let io = TokioIo::new(Begun { first, stream, _seat: seat });
+    let answering = Answering::default();
+    let io = TokioIo::new(Begun::new(first, stream, answering.clone(), seat));
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        router.call(request)
+        // Of HTTP/2 several requests share a connection, and its frames say themselves how each of them ends.
+        let under_way = (!is_http2).then(|| answering.begin());
+        let answer = router.call(request.map(|body| Asked::new(body, under_way.clone())));
+        async move { answer.await.map(|response| answering::until_sent(response, under_way)) }
     });
     // Both kinds of connection stop in the same way, and share no trait that says so.
     macro_rules! drive {
@@ -279,7 +294,7 @@ where
             .header_read_timeout(idle_max)
             .max_buf_size(HEADERS_BYTES_MAX)
             .max_headers(HEADERS_MAX)
-            // A client that has said all it wants and only listens is still there.
+            // Who leaves is noticed at once; that who only stops speaking gets its answer, `Begun` sees to.
             .half_close(false);
         drive!(builder.serve_connection(io, service).with_upgrades());
     }
@@ -303,35 +318,88 @@ async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option
 }
 
 /// A stream of which the first bytes were read already. Holds the connection's seat as long as anybody has the stream.
+///
+/// hyper takes the end of what a peer says for its leaving, and gives up the answer that is under way. Many a small
+/// program stops speaking and waits, so the end is kept back until it has been answered.
 struct Begun<S> {
     first: Bytes,
     stream: S,
+    answering: Answering,
+    /// Set since the peer says no more.
+    silent: Option<Silent>,
+    /// Set since the peer takes nothing: until when that is borne.
+    stalled: Option<Pin<Box<Sleep>>>,
     _seat: Seat,
+}
+
+/// That a peer says no more.
+struct Silent {
+    /// Until when that is kept back.
+    wait: Pin<Box<Sleep>>,
+    /// Whether its last request has come whole.
+    was_understood: bool,
+}
+
+impl<S> Begun<S> {
+    fn new(first: Bytes, stream: S, answering: Answering, seat: Seat) -> Self {
+        Self { first, stream, answering, silent: None, stalled: None, _seat: seat }
+    }
+
+    /// Passes on what became of sending, unless nothing has become of it for too long.
+    fn sent<T>(&mut self, context: &mut Context<'_>, sent: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if sent.is_ready() {
+            self.stalled = None;
+            return sent;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALLED_MAX)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing any more")))
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buf);
+        if !self.first.is_empty() {
+            let count = self.first.len().min(buf.remaining());
+            buf.put_slice(&self.first[..count]);
+            self.first.advance(count);
+            return Poll::Ready(Ok(()));
         }
-        let count = self.first.len().min(buf.remaining());
-        buf.put_slice(&self.first[..count]);
-        self.first.advance(count);
-        Poll::Ready(Ok(()))
+        if self.silent.is_none() {
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut self.stream).poll_read(context, buf))?;
+            if buf.filled().len() > before || buf.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            self.silent = Some(Silent { wait: Box::pin(tokio::time::sleep(LAST_BYTES_MAX)), was_understood: false });
+        }
+        let stage = match self.answering.stage(context) {
+            Stage::Over if self.stalled.is_some() => Stage::Answering,
+            stage => stage,
+        };
+        let Some(silent) = self.silent.as_mut().filter(|_| stage != Stage::Over) else { return Poll::Ready(Ok(())) };
+        if stage == Stage::Answering && !silent.was_understood {
+            silent.was_understood = true;
+            silent.wait.as_mut().reset(tokio::time::Instant::now() + LAST_ANSWER_MAX);
+        }
+        silent.wait.as_mut().poll(context).map(Ok)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Begun<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let sent = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.sent(context, sent)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let sent = Pin::new(&mut self.stream).poll_flush(context);
+        self.sent(context, sent)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let sent = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.sent(context, sent)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -343,7 +411,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Begun<S> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+        let sent = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.sent(context, sent)
     }
 }
 
@@ -449,6 +518,103 @@ mod tests {
         let mut rest = Vec::new();
         kept.read_to_end(&mut rest).await.unwrap();
         seats.empty().await;
+    }
+
+    /// Serves this, and hands back a connection on which the request was sent.
+    async fn asked(answer: axum::routing::MethodRouter) -> (TcpStream, Seats, watch::Sender<bool>) {
+        let (mut socket, seats, stop) = connected(answer).await;
+        socket.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        (socket, seats, stop)
+    }
+
+    async fn connected(answer: axum::routing::MethodRouter) -> (TcpStream, Seats, watch::Sender<bool>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (seats, (stop, stopped)) = (Seats::new(limits(100, 100)), watch::channel(false));
+        tokio::spawn(accept(listener, None, Router::new().route("/", answer), seats.clone(), stopped));
+        let socket = TcpStream::connect(address).await.unwrap();
+        // Until then there is no seat whose end could be waited for.
+        seats.inner.total.subscribe().wait_for(|total| *total == 1).await.unwrap();
+        (socket, seats, stop)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stops_speaking_gets_its_answer_however_late() {
+        let late = get(|| async {
+            tokio::time::sleep(Duration::from_secs(40)).await;
+            "late"
+        });
+        let (mut socket, seats, _stop) = asked(late).await;
+        socket.shutdown().await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nlate"), "{answer}");
+        seats.empty().await;
+    }
+
+    #[tokio::test]
+    async fn who_stops_speaking_gets_its_answer_however_long() {
+        // More than the system takes at once, in pieces.
+        let long = get(|| async {
+            let pieces = (0..500).map(|_| Ok::<_, io::Error>(Bytes::from(vec![b'x'; 100_000])));
+            axum::body::Body::from_stream(futures_util::stream::iter(pieces))
+        });
+        let (mut socket, seats, _stop) = asked(long).await;
+        socket.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.len() > 50_000_000 && answer.ends_with(b"x\r\n0\r\n\r\n"), "{}", answer.len());
+        seats.empty().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stops_speaking_in_the_midst_of_a_request_is_not_waited_for() {
+        let echo = get(|body: String| async { body });
+        for (sent, whole) in [("one two", true), ("one t", false)] {
+            let (mut socket, seats, _stop) = connected(echo.clone()).await;
+            let request = format!("GET / HTTP/1.1\r\nhost: x\r\ncontent-length: 7\r\n\r\n{sent}");
+            socket.write_all(request.as_bytes()).await.unwrap();
+            socket.shutdown().await.unwrap();
+            let begun = tokio::time::Instant::now();
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).await.unwrap();
+            seats.empty().await;
+            assert_eq!(answer.ends_with("one two"), whole, "{answer}");
+            assert!(begun.elapsed() <= LAST_BYTES_MAX + Duration::from_millis(1));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stops_speaking_is_not_waited_for_without_end_nor_kept_on_a_stream_of_events() {
+        let begun = tokio::time::Instant::now();
+        let (mut socket, seats, _stop) = asked(get(std::future::pending::<()>)).await;
+        socket.shutdown().await.unwrap();
+        seats.empty().await;
+        assert!(begun.elapsed() >= LAST_ANSWER_MAX);
+        let events = get(|| async {
+            let never = futures_util::stream::pending::<Result<Bytes, io::Error>>();
+            ([("content-type", "text/event-stream")], axum::body::Body::from_stream(never))
+        });
+        let begun = tokio::time::Instant::now();
+        let (mut socket, seats, _stop) = asked(events).await;
+        let mut head = vec![0; 12];
+        socket.read_exact(&mut head).await.unwrap();
+        socket.shutdown().await.unwrap();
+        seats.empty().await;
+        assert_eq!(begun.elapsed(), Duration::ZERO, "who leaves a stream is gone at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_takes_nothing_is_cut_off() {
+        let begun = tokio::time::Instant::now();
+        let endless = get(|| async {
+            let event = futures_util::stream::repeat_with(|| Ok::<_, io::Error>(Bytes::from_static(&[b'\n'; 10_000])));
+            ([("content-type", "text/event-stream")], axum::body::Body::from_stream(event))
+        });
+        let (socket, seats, _stop) = asked(endless).await;
+        seats.empty().await;
+        assert!(begun.elapsed() >= STALLED_MAX);
+        drop(socket);
     }
 
     #[tokio::test]

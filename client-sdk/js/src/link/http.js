@@ -31,6 +31,17 @@ export function endOf(error) {
 }
 
 /**
+ * The same for a request to a link that was open: one that is not found is opened anew, like one that was lost.
+ *
+ * @param {unknown} error
+ * @returns {End}
+ */
+export function endOfOpen(error) {
+  const end = endOf(error);
+  return end.code === NO_DATABASE ? { code: 1006 } : end;
+}
+
+/**
  * One request. `token` is that of the moment: it may have been renewed since the link was opened.
  *
  * @param {LinkOptions} options
@@ -55,12 +66,30 @@ export async function request(options, address, { method, token, body, headers, 
     credentials: 'omit',
   });
   if (response.ok) return response;
+  if (response.status === 404) throw new LinkEnd(await notFound(response));
   await response.body?.cancel();
   const seconds = Number(response.headers.get('Retry-After') ?? 0);
   throw new LinkEnd({ code: CODES[response.status] ?? 1006, retryAfterMs: Number.isFinite(seconds) ? seconds * 1000 : 0 });
 }
 
-/** The close codes that statuses stand for. A link that is not found (404) is opened anew, like one that was lost. */
+/**
+ * What is not there: a database, which no trying brings about, or anything that a stranger on the way answers for.
+ *
+ * @param {Response} response
+ * @returns {Promise<End>}
+ */
+async function notFound(response) {
+  const isProblem = response.headers.get('Content-Type')?.startsWith('application/problem+json');
+  /** @type {import('../errors.js').Problem} */
+  const problem = isProblem ? await response.json().catch(() => ({})) : {};
+  if (!isProblem) await response.body?.cancel();
+  return problem.code === 'not-found' ? { code: NO_DATABASE, reason: problem.detail ?? '' } : { code: 1006 };
+}
+
+/** There is no such project or database. Of our own making: it stands for a problem, not for a close frame. */
+export const NO_DATABASE = 4404;
+
+/** The close codes that statuses stand for. */
 const CODES = /** @type {{ readonly [status: number]: number }} */ ({ 401: 4401, 403: 1008, 413: 1009, 429: 1013, 503: 1013 });
 
 /**

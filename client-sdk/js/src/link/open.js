@@ -47,7 +47,7 @@ export function transportsHere(options) {
  */
 export function openLink(transport, options, events) {
   switch (transport) {
-    case 'websocket': return openWebsocket(address(options, 'db').replace(/^http/, 'ws'), options, events);
+    case 'websocket': return openWebsocket(address(options, 'db'), options, events);
     case 'sse': return openSse(address(options, 'links'), options, events);
     case 'poll': return openPoll(address(options, 'links'), options, events);
   }

@@ -2,7 +2,7 @@
 
 import { HearthError } from '../errors.js';
 import { checkMessage } from '../wire/message.js';
-import { LinkEnd, REQUEST_MS_MAX, endOf, hangUp, insist, request, sender, within } from './http.js';
+import { LinkEnd, REQUEST_MS_MAX, endOf, endOfOpen, hangUp, insist, request, sender, within } from './http.js';
 
 /** @typedef {import('./open.js').End} End */
 /** @typedef {import('./open.js').Link} Link */
@@ -21,7 +21,7 @@ export const WAIT_S = 25;
 export function openPoll(links, options, events) {
   const cut = new AbortController();
   let address = '';
-  const out = sender(options, cut.signal, error => finish(endOf(error)));
+  const out = sender(options, cut.signal, error => finish(endOfOpen(error)));
   queueMicrotask(() => void run());
   return {
     send: message => out.send(message),
@@ -46,7 +46,7 @@ export function openPoll(links, options, events) {
       for (let ack = 0; !cut.signal.aborted; ) ack = take(ack, await insist(() => poll(ack), cut.signal));
     } catch (error) {
       if (error instanceof HearthError && !cut.signal.aborted) return events.garbage();
-      finish(endOf(error));
+      finish(address ? endOfOpen(error) : endOf(error));
     }
   }
 
@@ -58,7 +58,7 @@ export function openPoll(links, options, events) {
     return within(cut.signal, WAIT_S * 1000 + REQUEST_MS_MAX, async signal => {
       const headers = { Prefer: `wait=${WAIT_S}` };
       const answer = await request(options, address, { method: 'POST', token: out.token, body: { ack }, headers, signal });
-      return /** @type {Promise<Polled>} */ (answer.json());
+      return /** @type {Polled} */ ((options.parse ?? JSON.parse)(await answer.text()));
     });
   }
 

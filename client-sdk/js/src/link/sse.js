@@ -2,7 +2,7 @@
 
 import { readMessage } from '../wire/message.js';
 import { sseParser } from '../wire/sse.js';
-import { endOf, hangUp, request, sender } from './http.js';
+import { endOf, endOfOpen, hangUp, request, sender } from './http.js';
 
 /** @typedef {import('./open.js').End} End */
 /** @typedef {import('./open.js').Link} Link */
@@ -18,7 +18,7 @@ import { endOf, hangUp, request, sender } from './http.js';
 export function openSse(links, options, events) {
   const cut = new AbortController();
   let address = '';
-  const out = sender(options, cut.signal, error => finish(endOf(error)));
+  const out = sender(options, cut.signal, error => finish(endOfOpen(error)));
   queueMicrotask(() => void read());
   return {
     send: message => out.send(message),
@@ -54,7 +54,7 @@ export function openSse(links, options, events) {
     if (event === 'close') return finish(readEnd(data));
     let message;
     try {
-      message = readMessage(data);
+      message = readMessage(data, options.parse);
     } catch {
       events.garbage();
       return;

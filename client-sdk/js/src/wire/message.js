@@ -56,14 +56,15 @@ const KINDS = new Set(['snapshot', 'result', 'committed', 'authed', 'problem', '
  * Reads one message.
  *
  * @param {string} text
+ * @param {(text: string) => unknown} [parse] reads JSON
  * @returns {ServerMessage | null} null for a kind that this version does not know
  * @throws {HearthError} `data-loss` where the text is not a message
  */
-export function readMessage(text) {
+export function readMessage(text, parse = JSON.parse) {
   /** @type {unknown} */
   let json;
   try {
-    json = JSON.parse(text);
+    json = parse(text);
   } catch {
     throw malformed('not JSON');
   }

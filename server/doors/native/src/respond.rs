@@ -74,6 +74,35 @@ impl Form {
     }
 }
 
+/// That a reader wants to be told how its answer came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Explain {
+    /// What allowed it, for those who may know.
+    pub(crate) rule: Option<&'static str>,
+}
+
+/// What an answer cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cost {
+    pub(crate) scanned: u64,
+    pub(crate) read: u64,
+    pub(crate) returned: u64,
+    pub(crate) micros: u64,
+}
+
+impl Explain {
+    /// The object that is told, where `index` says what was looked through; nothing in particular is `null`.
+    pub(crate) fn to_json(self, index: Option<&str>, cost: Cost) -> serde_json::Value {
+        let Cost { scanned, read, returned, micros } = cost;
+        let mut told =
+            json!({ "index": index, "scanned": scanned, "read": read, "returned": returned, "micros": micros });
+        if let Some(rule) = self.rule {
+            told["rule"] = rule.into();
+        }
+        told
+    }
+}
+
 /// A result on its way out.
 pub(crate) struct ResultText {
     pub(crate) query: Arc<Query>,
@@ -81,8 +110,8 @@ pub(crate) struct ResultText {
     pub(crate) answer: Answer,
     /// In dev: where a collection of this name exists.
     pub(crate) hint: Option<String>,
-    /// Whether to say how the query was run.
-    pub(crate) explain: bool,
+    /// Whether to say how the query was run, and by which rule it was allowed.
+    pub(crate) explain: Option<Explain>,
     /// A document a line instead of one object.
     pub(crate) lines: bool,
 }
@@ -123,11 +152,10 @@ impl ResultText {
             out.extend_from_slice(b",\"hint\":");
             write_text(out, hint);
         }
-        if self.explain {
+        if let Some(explain) = &self.explain {
             // Every query reads the range of its source for now; indexes are to come.
-            let explain =
-                json!({ "index": null, "scanned": scanned, "read": read, "returned": docs.len(), "micros": micros });
-            print(out, format_args!(",\"explain\":{explain}"));
+            let cost = Cost { scanned: *scanned, read: *read, returned: docs.len() as u64, micros: *micros };
+            print(out, format_args!(",\"explain\":{}", explain.to_json(None, cost)));
         }
         out.push(b'}');
     }
@@ -229,7 +257,7 @@ mod tests {
             database: database(),
             answer,
             hint: None,
-            explain: docs == 1,
+            explain: (docs == 1).then_some(Explain { rule: Some("open") }),
             lines,
         };
         let bytes = axum::body::to_bytes(text.into_body(), usize::MAX).await.unwrap();
@@ -250,7 +278,7 @@ mod tests {
             expect![[r#"{"version":"9","token":"AQAAAAAAAAAJAAAAAAAAAAEAAAAAAAAAAg","docs":[],"size":0,"more":true}"#]],
         )
         .await;
-        check(1, false, false, expect![[r#"{"version":"9","token":"AQAAAAAAAAAJAAAAAAAAAAEAAAAAAAAAAg","docs":[{"path":"c/0","data":{"n":0},"created":"1","updated":"2"}],"size":1,"more":true,"explain":{"index":null,"micros":3,"read":4,"returned":1,"scanned":5}}"#]]).await;
+        check(1, false, false, expect![[r#"{"version":"9","token":"AQAAAAAAAAAJAAAAAAAAAAEAAAAAAAAAAg","docs":[{"path":"c/0","data":{"n":0},"created":"1","updated":"2"}],"size":1,"more":true,"explain":{"index":null,"micros":3,"read":4,"returned":1,"rule":"open","scanned":5}}"#]]).await;
         check(0, true, false, expect![[r#"{"version":"9","token":"AQAAAAAAAAAJAAAAAAAAAAEAAAAAAAAAAg","aggregates":{"count":3,"avg(a.b)":null}}"#]]).await;
         check(
             2,

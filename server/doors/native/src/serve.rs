@@ -350,7 +350,8 @@ async fn understand(door: &Arc<Door>, parts: &mut Parts, body: Body, request_id:
     let is_post = method == Method::POST || (method == Method::OPTIONS && asks_for_post);
     let address = Address::parse(parts.uri.path(), is_post);
     if method == Method::OPTIONS {
-        return options(address?, &parts.headers);
+        let is_recursive = Params::parse(parts.uri.query().unwrap_or(""))?.flag("recursive")?;
+        return options(address?, is_recursive, &parts.headers);
     }
 
     let mode = parts.extensions.get::<Peer>().map_or(door.mode, |peer| peer.0);
@@ -376,6 +377,8 @@ async fn understand(door: &Arc<Door>, parts: &mut Parts, body: Body, request_id:
         // The token of a WebSocket comes as its first message; until then the engine refuses its session everything,
         // unless it is open to all and only the peer is not trusted.
         Ok(Some(Address::Data(_, Place::Database))) => upgrades && !is_exposed(door, &asking),
+        // Its token may come as a subprotocol, and is judged before anything else is.
+        Ok(Some(Address::Feed(_))) => upgrades && socket::offers_token(&parts.headers),
         _ => false,
     };
     if !is_open {
@@ -385,9 +388,13 @@ async fn understand(door: &Arc<Door>, parts: &mut Parts, body: Body, request_id:
         let detail = format!("there is nothing at {}; data is below /db", asking.path);
         return Err(Problem::new(Code::NotFound, detail));
     };
-    let route = route::of(&address);
+    let route = route::with(&address, asking.params.flag("recursive")?);
     if !route.takes(&asking.method) {
-        let problem = Problem::new(Code::Unimplemented, format!("{} does not take {}", route.pattern, asking.method));
+        let mut detail = format!("{} does not take {}", route.pattern, asking.method);
+        if asking.method == Method::DELETE && matches!(address, Address::Data(_, Place::Collection(_))) {
+            detail.push_str("; with ?recursive it deletes all documents and everything below them");
+        }
+        let problem = Problem::new(Code::Unimplemented, detail);
         let allow = HeaderValue::try_from(route.allow()).expect("methods are ASCII");
         return Err(problem.status(StatusCode::METHOD_NOT_ALLOWED).header(header::ALLOW, allow));
     }
@@ -422,6 +429,7 @@ async fn understand(door: &Arc<Door>, parts: &mut Parts, body: Body, request_id:
             let asked = crate::query_json::parse_body(&place, &body, &context)?;
             read::answer_query(door, asking, database, place, asked).await
         }
+        Address::Feed(scope) if upgrades => feed::upgrade(door, asking, &scope, parts).await,
         Address::Feed(scope) => {
             let database = door.database(door.name(&scope, false)?).await?;
             feed::answer(door, asking, database).await
@@ -508,8 +516,8 @@ fn grants_something(access: Access) -> bool {
 }
 
 /// The answer to `OPTIONS`: what there is, and for a browser what it may do.
-fn options(address: Option<Address>, headers: &HeaderMap) -> Result<Response, Problem> {
-    let route = address.as_ref().map(route::of);
+fn options(address: Option<Address>, is_recursive: bool, headers: &HeaderMap) -> Result<Response, Problem> {
+    let route = address.as_ref().map(|address| route::with(address, is_recursive));
     let Some(route) = route else {
         return Err(Problem::new(Code::NotFound, "there is nothing at this address; data is below /db"));
     };

@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite;
 use crate::drive::{Drive, Leaving, Setting};
 use crate::problem::Problem;
 use crate::session::{Close, Liveness};
-use write::Writes;
+pub(crate) use write::Writes;
 
 /// The subprotocol of the messages of `docs/links.md` as JSON text.
 pub(crate) const PROTOCOL: &str = "hearth.v1";
@@ -39,15 +39,7 @@ const FAREWELL_MAX: Duration = Duration::from_secs(5);
 /// Answers the upgrade of `GET /db`. `caller` is whom the `Authorization` header shows, where there is one.
 pub(crate) async fn upgrade(setting: Setting, caller: Caller, parts: &mut Parts) -> Result<Response, Problem> {
     let offer = Offer::read(&parts.headers)?;
-    let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await;
-    let upgrade = upgrade.map_err(|rejection| Problem::invalid(rejection.body_text()).status(rejection.status()))?;
-    let message_bytes_max = setting.engine.limits().message_bytes_max;
-    let upgrade = upgrade
-        .max_message_size(message_bytes_max)
-        .max_frame_size(message_bytes_max)
-        .write_buffer_size(WRITE_BYTES)
-        .max_write_buffer_size(WRITE_BYTES_MAX)
-        .protocols([PROTOCOL]);
+    let upgrade = accept(parts, setting.engine.limits().message_bytes_max).await?;
     Ok(upgrade.on_upgrade(move |socket| async move {
         let connections = setting.engine.metrics().connections.clone();
         connections.inc();
@@ -60,14 +52,26 @@ pub(crate) async fn upgrade(setting: Setting, caller: Caller, parts: &mut Parts)
     }))
 }
 
+/// Makes a socket of a request, which takes messages of so many bytes.
+pub(crate) async fn accept(parts: &mut Parts, message_bytes_max: usize) -> Result<WebSocketUpgrade, Problem> {
+    let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await;
+    let upgrade = upgrade.map_err(|rejection| Problem::invalid(rejection.body_text()).status(rejection.status()))?;
+    Ok(upgrade
+        .max_message_size(message_bytes_max)
+        .max_frame_size(message_bytes_max)
+        .write_buffer_size(WRITE_BYTES)
+        .max_write_buffer_size(WRITE_BYTES_MAX)
+        .protocols([PROTOCOL]))
+}
+
 /// What a client offers in the list of subprotocols.
 #[derive(Debug, PartialEq, Eq)]
-struct Offer {
-    token: Option<String>,
+pub(crate) struct Offer {
+    pub(crate) token: Option<String>,
 }
 
 impl Offer {
-    fn read(headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Problem> {
         let problem = |detail: &str| Problem::invalid(detail).at("Sec-WebSocket-Protocol");
         let mut offered = Vec::new();
         for value in headers.get_all(header::SEC_WEBSOCKET_PROTOCOL) {
@@ -86,13 +90,29 @@ impl Offer {
     }
 }
 
-/// What happened at the socket.
-enum Happened {
+/// Whether a token is among the subprotocols, in whatever shape.
+pub(crate) fn offers_token(headers: &HeaderMap) -> bool {
+    Offer::read(headers).is_ok_and(|offer| offer.token.is_some())
+}
+
+/// What happened at a socket.
+pub(crate) enum Happened {
     /// All that was given to it has left.
     Written,
     Read(Option<Result<Message, axum::Error>>),
     /// The writing failed, or made no progress.
     Stuck,
+}
+
+/// Writes on, and reads where that is wanted, until something has come of it. Nothing is lost when the wait is given up.
+pub(crate) async fn happens(socket: &mut WebSocket, writes: &mut Writes, reading: bool) -> Happened {
+    poll_fn(|cx| {
+        if let Poll::Ready(written) = writes.poll(socket, cx) {
+            return Poll::Ready(written.map_or(Happened::Stuck, |()| Happened::Written));
+        }
+        if reading { socket.poll_next_unpin(cx).map(Happened::Read) } else { Poll::Pending }
+    })
+    .await
 }
 
 async fn run(mut socket: WebSocket, mut drive: Drive) {
@@ -116,12 +136,7 @@ async fn run(mut socket: WebSocket, mut drive: Drive) {
         let idle = writes.is_idle();
         let stuck = writes.stuck_at();
         let happened = tokio::select! {
-            happened = poll_fn(|cx| {
-                if let Poll::Ready(written) = writes.poll(&mut socket, cx) {
-                    return Poll::Ready(written.map_or(Happened::Stuck, |()| Happened::Written));
-                }
-                if reading { socket.poll_next_unpin(cx).map(Happened::Read) } else { Poll::Pending }
-            }) => happened,
+            happened = happens(&mut socket, &mut writes, reading) => happened,
             () = drive.turn(idle), if open => continue,
             () = tokio::time::sleep_until(stuck), if !idle => Happened::Stuck,
         };
@@ -145,7 +160,7 @@ async fn run(mut socket: WebSocket, mut drive: Drive) {
 }
 
 /// What a client is told whose frames cannot be read; nothing where there is nobody left to tell.
-fn fault(error: axum::Error) -> Option<Close> {
+pub(crate) fn fault(error: axum::Error) -> Option<Close> {
     match error.into_inner().downcast_ref::<tungstenite::Error>()? {
         tungstenite::Error::Capacity(_) => Some(Close::new(Close::TOO_BIG, "the message is over the limit")),
         tungstenite::Error::Utf8(_) => Some(Close::new(Close::NOT_TEXT, "the text is not UTF-8")),
@@ -154,7 +169,7 @@ fn fault(error: axum::Error) -> Option<Close> {
 }
 
 /// Tells why a connection cannot begin.
-async fn turn_away(mut socket: WebSocket, problem: &Problem) {
+pub(crate) async fn turn_away(mut socket: WebSocket, problem: &Problem) {
     let text = text_message(crate::frame::problem(0, problem));
     let told = tokio::time::timeout(FAREWELL_MAX, socket.send(text)).await;
     if let Ok(Ok(())) = told {
@@ -163,7 +178,7 @@ async fn turn_away(mut socket: WebSocket, problem: &Problem) {
 }
 
 /// Says farewell and waits a little for the peer's, so that it gets to read ours.
-async fn part(mut socket: WebSocket, close: Close) {
+pub(crate) async fn part(mut socket: WebSocket, close: Close) {
     let frame = CloseFrame { code: close.code, reason: close.reason.into() };
     // Who does not take it in time is left to the network.
     if let Ok(Ok(())) = tokio::time::timeout(FAREWELL_MAX, socket.send(Message::Close(Some(frame)))).await {
@@ -172,11 +187,11 @@ async fn part(mut socket: WebSocket, close: Close) {
 }
 
 /// Reads to the end, which also sends what the protocol has left to say.
-async fn drain(mut socket: WebSocket) {
+pub(crate) async fn drain(mut socket: WebSocket) {
     let end = async { while let Some(Ok(_)) = socket.next().await {} };
     let _ = tokio::time::timeout(FAREWELL_MAX, end).await;
 }
 
-fn text_message(text: bytes::Bytes) -> Message {
+pub(crate) fn text_message(text: bytes::Bytes) -> Message {
     Message::Text(text.try_into().expect("messages are written as JSON, which is UTF-8"))
 }

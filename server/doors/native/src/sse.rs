@@ -21,6 +21,12 @@ pub fn comment() -> Bytes {
     Bytes::from_static(b":\n\n")
 }
 
+/// Says from where a stream can be taken up, where there is no event to say it: the standard keeps the id of an event
+/// without data, and tells nobody of the event.
+pub fn mark(id: &str) -> Bytes {
+    format!("id: {id}\n\n").into()
+}
+
 /// An event that holds a JSON object, given by its members. With an id the stream can be taken up behind it.
 ///
 /// JSON as we write it has no line breaks, and a token consists of letters, digits, `-` and `_`: neither can end a line.

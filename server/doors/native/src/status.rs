@@ -7,7 +7,7 @@ use hearth_core::decide::WriteError;
 use hearth_core::query::QueryError;
 use hearth_core::write::WriteShapeError;
 use hearth_core::{Document, FieldPathError, PathError};
-use hearth_engine::{BackupError, CommitError, CopyError, DatabaseError, Denied, ReadError};
+use hearth_engine::{BackupError, CommitError, CopyError, DatabaseError, Denied, NotDeleted, ReadError, SubtreeError};
 
 use crate::problem::{Code, Problem};
 
@@ -152,6 +152,20 @@ impl From<Denied> for Problem {
             Denied::SignIn => Self::new(Code::Unauthenticated, denied.to_string())
                 .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
             Denied::Forbidden => Self::new(Code::PermissionDenied, denied.to_string()),
+        }
+    }
+}
+
+impl From<NotDeleted> for Problem {
+    /// What was deleted before stays so; asked again, it goes on.
+    fn from(error: NotDeleted) -> Self {
+        let problem = match error.cause {
+            SubtreeError::Read(cause) => Self::from(cause),
+            SubtreeError::Commit(cause) => Self::from(cause),
+        };
+        match error.deleted.docs {
+            0 => problem,
+            docs => problem.with("deleted", docs).with("version", error.deleted.version.to_string()),
         }
     }
 }

@@ -46,3 +46,43 @@ export function memberOf(json, name) {
   }
   return null;
 }
+
+/**
+ * Reads JSON and keeps a double one: `51.0` becomes `{"$double":51}`, which means the same. Where the browser does not show
+ * the text of a number (before Chromium 114, Firefox 135, Safari 18.4) it is read as anywhere else.
+ *
+ * @param {string} text
+ * @returns {unknown}
+ */
+export function parseExact(text) {
+  return JSON.parse(text, /** @type {(key: string, value: unknown) => unknown} */ (keepDouble));
+}
+
+/**
+ * @param {string} _
+ * @param {unknown} value
+ * @param {{ source?: string }} [context] the text as it stood, where it is shown
+ * @returns {unknown}
+ */
+export function keepDouble(_, value, context) {
+  const isDouble = typeof value === 'number' && Number.isInteger(value) && /[.eE]/.test(context?.source ?? '');
+  return isDouble ? { $double: value } : value;
+}
+
+/**
+ * The text of JSON that {@link parseExact} has read, a double again as one.
+ *
+ * @param {unknown} json
+ * @returns {string}
+ */
+export function textOf(json) {
+  if (Array.isArray(json)) return `[${json.map(textOf).join(',')}]`;
+  if (typeof json !== 'object' || json === null) return JSON.stringify(json);
+  const members = Object.entries(json);
+  const [first] = members;
+  if (members.length === 1 && first?.[0] === '$double' && typeof first[1] === 'number') {
+    const text = JSON.stringify(first[1]);
+    return text.includes('e') ? text : `${text}.0`;
+  }
+  return `{${members.map(([name, value]) => `${JSON.stringify(name)}:${textOf(value)}`).join(',')}}`;
+}

@@ -5,7 +5,7 @@ import {
   collection, collectionGroup, doc, getFirestore, initializeApp, limit, onConnectionState, onSnapshot, query, terminate,
 } from '../hearth.js';
 import { wireOf } from '../src/snapshot.js';
-import { memberOf, pretty } from './json.js';
+import { memberOf, parseExact, pretty, textOf } from './json.js';
 
 /** @typedef {import('../hearth.js').DocumentSnapshot} DocumentSnapshot */
 
@@ -27,6 +27,8 @@ const app = initializeApp({
   project: place?.[1] && decodeURIComponent(place[1]),
   database: place?.[2] && decodeURIComponent(place[2]),
   token: () => token || null,
+  // So that a person sees whether a number is an integer.
+  parse: parseExact,
 });
 let db = getFirestore(app);
 
@@ -119,7 +121,7 @@ function collectionView() {
 /** @param {DocumentSnapshot} snapshot */
 function line(snapshot) {
   const where = snapshot.ref.path;
-  const text = JSON.stringify(wireOf(snapshot)?.data ?? {});
+  const text = textOf(wireOf(snapshot)?.data ?? {});
   const item = element('li');
   const acts = element('span', { className: 'acts' });
   acts.append(action('Edit', () => edit(where), `Edit ${snapshot.id}`), action('Delete', () => remove(where), `Delete ${snapshot.id}`));
@@ -143,7 +145,7 @@ function documentView() {
     stop = onSnapshot(doc(db, path), snapshot => {
       settle();
       const wire = wireOf(snapshot);
-      content.textContent = wire ? JSON.stringify(wire.data, null, 2) : '';
+      content.textContent = wire ? pretty(textOf(wire.data)) : '';
       content.hidden = removing.hidden = !wire;
       editing.textContent = wire ? 'Edit' : 'Create';
       times.textContent = wire

@@ -1,4 +1,7 @@
-//! The change feed: every commit in order, for whoever administers the server.
+//! The change feed: every commit in order, for whoever administers the server. Plain, held, or as a stream of events;
+//! as a WebSocket in `socket`.
+
+mod socket;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -34,34 +37,17 @@ struct Reading {
     reset: bool,
 }
 
+pub(super) use socket::upgrade;
+
 /// Answers `GET /feed`.
 pub(super) async fn answer(door: &Arc<Door>, mut asking: Asking, database: Database) -> Result<Response, Problem> {
-    asking.params.only(&[&["since", "path", "ticket"]])?;
-    let access = database.authorize_feed(&asking.caller)?;
-    let path = match asking.params.one("path")? {
-        None => None,
-        Some(path) => Some(Place::parse(path).map_err(|problem| problem.at("path"))?.path().into_owned()),
-    };
-    let given = match (asking.form(), asking.header("last-event-id").filter(|id| !id.is_empty())) {
-        (Form::Events, Some(id)) => Some((id, "Last-Event-ID")),
-        _ => asking.params.one("since")?.map(|since| (since, "since")),
-    };
-    let mut reading = Reading { after: database.visible(), reset: false, database, access, path };
-    if let Some((text, name)) = given {
-        let token = Token::parse(text).map_err(|error| Problem::from(error).at(name))?;
-        let own = reading.token(token.version);
-        match token == own && token.version <= reading.after {
-            true => reading.after = token.version,
-            // Another life of the database, or the token of something else.
-            false => reading.reset = true,
-        }
-    }
+    let mut reading = Reading::new(&asking, database)?;
     if asking.form() == Form::Events {
         if asking.is_head() {
             return Ok(response(Body::empty()));
         }
         let life = Life::new(door, &mut asking);
-        let stream = Stream { life, reading, ready: vec![sse::opening()], ended: false };
+        let stream = Stream { life, reading, ready: vec![sse::opening()], marked: None, ended: false };
         let body = futures_util::stream::unfold(stream, |mut stream| async move {
             let bytes = stream.next().await?;
             Some((Ok::<_, Infallible>(bytes), stream))
@@ -73,11 +59,10 @@ pub(super) async fn answer(door: &Arc<Door>, mut asking: Asking, database: Datab
         .map(|seconds| tokio::time::Instant::now() + held(seconds, u64::from_be_bytes(hearth_engine::ids::random())));
     loop {
         let (page, commits) = reading.page().await?;
-        let Some(deadline) =
-            deadline.filter(|_| commits.is_empty() && !reading.reset && page.version >= reading.database.visible())
-        else {
+        let Some(deadline) = deadline.filter(|_| commits.is_empty() && !reading.reset) else {
             return Ok(read_headers(reading.print(&page, &commits, wait)));
         };
+        // Where there is more already, of which this page held nothing that concerns the reader, nobody waits.
         reading.after = page.version;
         tokio::select! {
             () = reading.database.committed_after(page.version) => {}
@@ -88,6 +73,31 @@ pub(super) async fn answer(door: &Arc<Door>, mut asking: Asking, database: Datab
 }
 
 impl Reading {
+    /// What is asked for, where the caller may hear it.
+    fn new(asking: &Asking, database: Database) -> Result<Self, Problem> {
+        asking.params.only(&[&["since", "path", "ticket"]])?;
+        let access = database.authorize_feed(&asking.caller)?;
+        let path = match asking.params.one("path")? {
+            None => None,
+            Some(path) => Some(Place::parse(path).map_err(|problem| problem.at("path"))?.path().into_owned()),
+        };
+        let given = match (asking.form(), asking.header("last-event-id").filter(|id| !id.is_empty())) {
+            (Form::Events, Some(id)) => Some((id, "Last-Event-ID")),
+            _ => asking.params.one("since")?.map(|since| (since, "since")),
+        };
+        let mut reading = Self { after: database.visible(), reset: false, database, access, path };
+        if let Some((text, name)) = given {
+            let token = Token::parse(text).map_err(|error| Problem::from(error).at(name))?;
+            let own = reading.token(token.version);
+            match token == own && token.version <= reading.after {
+                true => reading.after = token.version,
+                // Another life of the database, or the token of something else.
+                false => reading.reset = true,
+            }
+        }
+        Ok(reading)
+    }
+
     /// From where to go on behind a version. A feed has no query; its own mark keeps its tokens from being one's.
     fn token(&self, version: Version) -> Token {
         Token { version, epoch: self.database.epoch(), query: writes::hash64(&[b"feed"]) }
@@ -97,9 +107,13 @@ impl Reading {
     async fn page(&mut self) -> Result<(FeedPage, Vec<Arc<Commit>>), Problem> {
         let page = self.database.feed(&self.access, self.after, CHANGES_MAX).await?;
         self.reset |= page.reset;
-        let commits = page.commits.iter().filter(|commit| commit.changes.iter().any(|change| self.concerns(change)));
-        let commits = commits.cloned().collect();
+        let commits = self.narrow(&page);
         Ok((page, commits))
+    }
+
+    fn narrow(&self, page: &FeedPage) -> Vec<Arc<Commit>> {
+        let concerns = |commit: &&Arc<Commit>| commit.changes.iter().any(|change| self.concerns(change));
+        page.commits.iter().filter(concerns).cloned().collect()
     }
 
     fn concerns(&self, change: &Change) -> bool {
@@ -161,6 +175,8 @@ struct Stream {
     reading: Reading,
     /// What is to be sent, the next last.
     ready: Vec<Bytes>,
+    /// From where the reader knows that it can take up the stream.
+    marked: Option<Version>,
     ended: bool,
 }
 
@@ -186,7 +202,10 @@ impl Stream {
             tokio::select! {
                 () = self.reading.database.committed_after(self.reading.after) => {}
                 wake = self.life.wake() => match wake {
-                    Wake::Comment => return Some(self.life.comment()),
+                    Wake::Comment => {
+                        self.mark();
+                        return Some(self.life.comment());
+                    }
                     Wake::End(problem) => {
                         self.ended = true;
                         self.ready.extend(problem.map(|problem| self.life.farewell(&problem)));
@@ -211,6 +230,19 @@ impl Stream {
             events.push(sse::event(Some(&token.to_string()), &members));
         }
         self.reading.after = page.version;
+        let is_first = self.marked.is_none();
+        match events.is_empty() {
+            true if is_first => self.mark(),
+            true => {}
+            false => self.marked = Some(commits.last().map_or(page.version, |commit| commit.version)),
+        }
         self.ready.extend(events.into_iter().rev());
+    }
+
+    /// Tells from where to go on, where the last event does not: what concerns the reader may be rare, and history ends.
+    fn mark(&mut self) {
+        if self.marked.replace(self.reading.after) != Some(self.reading.after) {
+            self.ready.push(sse::mark(&self.reading.token(self.reading.after).to_string()));
+        }
     }
 }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use hearth_auth::Caller;
 use hearth_core::query::{self, Limit, Query, Source};
 use hearth_core::{DatabaseName, DocPath, Document, Version};
-use hearth_engine::{Authorized, Database, Engine, Token, ids};
+use hearth_engine::{Access, Authorized, Database, Engine, Token, ids};
 use serde_json::json;
 
 use super::{Asking, Door, JSON, since, stream};
@@ -18,7 +18,7 @@ use crate::params;
 use crate::poll::{Tags, document_tag, held, preferred_wait, result_tag};
 use crate::problem::{Code, Problem};
 use crate::query_json::{Asked, values_of};
-use crate::respond::{Form, ResultText};
+use crate::respond::{Cost, Explain, Form, ResultText};
 
 /// What every read depends on.
 pub(super) const VARY: &str = "Authorization, Accept, Prefer, Origin";
@@ -156,25 +156,40 @@ async fn document(
     let known = asking.header("if-none-match").map(|header| Tags::parse("If-None-Match", header)).transpose()?;
     let wait = wait_of(asking).filter(|_| known.is_some() && at.is_none());
     let deadline = wait.map(|seconds| held_of(door, asking, seconds));
+    let explain = explain_of(door, asking)?;
     let (mut granted, mut is_over) = (None, false);
     loop {
+        let start = door.engine.clock().elapsed();
         let found = database.get(&authorized, at).await?;
+        let micros = door.engine.clock().elapsed().saturating_sub(start).as_micros() as u64;
         let document = found.document.as_deref();
         let etag = HeaderValue::try_from(format!("\"{}\"", document_tag(document))).expect("digits are ASCII");
         let is_known = known.as_ref().is_some_and(|known| known.hold(document));
         let Some(deadline) = deadline.filter(|_| is_known && !is_over) else {
+            // One look-up of one key, by the document's name.
+            let is_there = u64::from(document.is_some());
+            let cost = Cost { scanned: 1, read: is_there, returned: is_there, micros };
+            let explained = explain.map(|explain| explain.to_json(Some("document"), cost));
             let response = match document {
                 _ if is_known => StatusCode::NOT_MODIFIED.into_response(),
                 Some(document) => {
                     let context = Context::new(database.name());
                     let mut out = Vec::new();
                     json::write_document(&mut out, document, &query.project(document), &context);
+                    if let Some(explained) = explained.filter(|_| asking.form() != Form::Lines) {
+                        out.pop();
+                        json::print(&mut out, format_args!(",\"explain\":{explained}}}"));
+                    }
                     if asking.form() == Form::Lines {
                         out.push(b'\n');
                     }
                     ([(header::CONTENT_TYPE, media_type(asking.form()))], out).into_response()
                 }
-                None => Problem::new(Code::NotFound, format!("no document at {path}")).into_response(),
+                None => {
+                    let problem = Problem::new(Code::NotFound, format!("no document at {path}"));
+                    let told = explained.map(|explained| problem.clone().with("explain", explained));
+                    told.unwrap_or(problem).into_response()
+                }
             };
             return Ok(read_headers(with_wait(with(response, header::ETAG, etag), granted)));
         };
@@ -266,7 +281,7 @@ async fn result(
         database: database.name().clone(),
         answer,
         hint,
-        explain: asking.params.flag("explain")?,
+        explain: explain_of(door, asking)?,
         lines: form == Form::Lines,
     };
     let mut response = with(Response::new(text.into_body()), header::ETAG, tag);
@@ -275,6 +290,16 @@ async fn result(
         response.headers_mut().insert(header::LINK, next);
     }
     Ok(read_headers(with_wait(response, applied)))
+}
+
+/// Whether the reader wants to be told how its answer came about. What allowed it is told in dev and to admins only.
+fn explain_of(door: &Door, asking: &Asking) -> Result<Option<Explain>, Problem> {
+    let rule = match (door.engine.access(), &asking.caller) {
+        (Access::Open, _) => Some("open"),
+        (Access::Closed { .. }, Caller::Admin) => Some("admin"),
+        (Access::Closed { .. }, Caller::User(_) | Caller::Anonymous) => None,
+    };
+    Ok(asking.params.flag("explain")?.then_some(Explain { rule }))
 }
 
 /// Waits until something may have changed. True: it was in vain.

@@ -30,6 +30,8 @@ const TICKETS: Route = route("/tickets", "/tickets", &["POST"]);
 const SDK: Route = route("/sdk/{file}", "/sdk/hearth.js", &["GET", "HEAD"]);
 const DATABASE: Route = route("/db", "/db", &["GET", "HEAD", "POST", "DELETE"]);
 const COLLECTION: Route = route("/db/{collection}", "/db/messages", &["GET", "HEAD", "POST"]);
+/// With `?recursive`, which only `DELETE` understands.
+const COLLECTION_WHOLE: Route = Route { methods: &["GET", "HEAD", "POST", "DELETE"], ..COLLECTION };
 const DOCUMENT: Route = route("/db/{document}", "/db/messages/abc", &["GET", "HEAD", "PUT", "PATCH", "DELETE"]);
 const GROUP: Route = route("/db/~/{id}", "/db/~/messages", &["GET", "HEAD"]);
 const QUERY_ALL: Route = route("/db/~query", "/db/~query", &["POST"]);
@@ -59,7 +61,15 @@ pub fn routes() -> Vec<Route> {
     own.chain(NAMED).collect()
 }
 
-/// The route of an address.
+/// The route of an address, where its parameters may say that all beneath it is meant.
+pub(crate) fn with(address: &Address, is_recursive: bool) -> Route {
+    match address {
+        Address::Data(_, Place::Collection(_)) if is_recursive => COLLECTION_WHOLE,
+        address => of(address),
+    }
+}
+
+/// The route of an address alone.
 pub(crate) fn of(address: &Address) -> Route {
     match address {
         Address::Root => ROOT,

@@ -37,6 +37,8 @@ pub(super) struct Life {
     door: Arc<Door>,
     request_id: String,
     ends_at: Option<Instant>,
+    /// How long it may be silent.
+    silence_max: Duration,
     next_comment: Instant,
     /// The ticket that opened the stream.
     ticket: Option<Ticketed>,
@@ -52,6 +54,11 @@ pub(super) enum Wake {
 
 impl Life {
     pub(super) fn new(door: &Arc<Door>, asking: &mut Asking) -> Self {
+        Self::with_silence(door, asking, sse::COMMENT_INTERVAL)
+    }
+
+    /// One that has something to say of its own after another silence than that of an event stream.
+    pub(super) fn with_silence(door: &Arc<Door>, asking: &mut Asking, silence_max: Duration) -> Self {
         let ends = [asking.caller.expires_seconds(), asking.ticket.as_ref().map(|ticket| ticket.expires_seconds)];
         let left = ends.into_iter().flatten().min().map(|end| end.saturating_sub(door.now_seconds()));
         door.engine.metrics().connections.inc();
@@ -59,7 +66,8 @@ impl Life {
             door: door.clone(),
             request_id: asking.request_id.clone(),
             ends_at: left.map(|left| Instant::now() + Duration::from_secs(left)),
-            next_comment: Instant::now() + sse::COMMENT_INTERVAL,
+            silence_max,
+            next_comment: Instant::now() + silence_max,
             ticket: asking.ticket.take(),
         }
     }
@@ -88,8 +96,13 @@ impl Life {
 
     /// A sign of life, and when the next is due.
     pub(super) fn comment(&mut self) -> Bytes {
-        self.next_comment = Instant::now() + sse::COMMENT_INTERVAL;
+        self.rest();
         sse::comment()
+    }
+
+    /// Silence begins anew.
+    pub(super) fn rest(&mut self) {
+        self.next_comment = Instant::now() + self.silence_max;
     }
 
     /// The last words of the stream.

@@ -518,7 +518,7 @@ async fn queries_come_as_parameters_or_as_a_body() {
         200
         etag: W/"…"
         content-type: application/json
-        {"version":"1767225600000003","token":"…","docs":[{"path":"a/z","data":{"n":3},"created":"1767225600000002","updated":"1767225600000002"},{"path":"a/y","data":{"n":2},"created":"1767225600000001","updated":"1767225600000001"}],"size":2,"more":false,"explain":{"index":null,"micros":0,"read":3,"returned":2,"scanned":3}}"#]]).await;
+        {"version":"1767225600000003","token":"…","docs":[{"path":"a/z","data":{"n":3},"created":"1767225600000002","updated":"1767225600000002"},{"path":"a/y","data":{"n":2},"created":"1767225600000001","updated":"1767225600000001"}],"size":2,"more":false,"explain":{"index":null,"micros":0,"read":3,"returned":2,"rule":"open","scanned":3}}"#]]).await;
     server
         .check(
             "GET /db/a?count&sum=n&avg=n",
@@ -613,7 +613,7 @@ async fn what_makes_no_sense_is_a_problem_that_says_so() {
         405
         content-type: application/problem+json
         allow: GET, HEAD, POST, OPTIONS
-        {"code":"unimplemented","detail":"/db/{collection} does not take DELETE","request":"r1","status":405,"title":"Method Not Allowed","type":"about:blank"}"#]]).await;
+        {"code":"unimplemented","detail":"/db/{collection} does not take DELETE; with ?recursive it deletes all documents and everything below them","request":"r1","status":405,"title":"Method Not Allowed","type":"about:blank"}"#]]).await;
     server.check("GET /db/a?order=n", "", expect![[r#"
         400
         content-type: application/problem+json
@@ -840,6 +840,116 @@ async fn the_feed_tells_every_commit_in_order() {
         data: {"token":"…","reset":false,"version":"1767225600000003","changes":[{"type":"removed","doc":{"path":"x/y"}}]}"#]].assert_eq(&stream.masked().await);
     let query = server.json("GET /db/a", "").await["token"].as_str().unwrap().to_owned();
     assert_eq!(server.json(&format!("GET /feed?since={query}"), "").await["reset"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_goes_with_all_beneath_it_only_when_that_is_said() {
+    let server = Server::dev();
+    server.text("PUT /db/a/missing/b/x", r#"{"n":1}"#).await;
+    server.text("PUT /db/a/y", "{}").await;
+    server.check("DELETE /db/a", "", expect![[r#"
+        405
+        content-type: application/problem+json
+        allow: GET, HEAD, POST, OPTIONS
+        {"code":"unimplemented","detail":"/db/{collection} does not take DELETE; with ?recursive it deletes all documents and everything below them","request":"r1","status":405,"title":"Method Not Allowed","type":"about:blank"}"#]]).await;
+    server
+        .check(
+            "DELETE /db/a/missing?recursive",
+            "",
+            expect![[r#"
+        200
+        content-type: application/json
+        {"deleted":1,"version":"1767225600000002"}"#]],
+        )
+        .await;
+    server.text("PUT /db/a/missing/b/x", r#"{"n":1}"#).await;
+    server
+        .check(
+            "DELETE /db/a?recursive",
+            "",
+            expect![[r#"
+        200
+        content-type: application/json
+        {"deleted":2,"version":"1767225600000004"}"#]],
+        )
+        .await;
+    assert_eq!(server.json("GET /db?collections", "").await["collections"], json!([]));
+    let preflight = async |at: &str| {
+        let request = format!("OPTIONS {at}\nOrigin: http://localhost:1\nAccess-Control-Request-Method: DELETE");
+        server.ask(&request, "").await.headers()["access-control-allow-methods"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(preflight("/db/a").await, "GET, HEAD, POST, OPTIONS");
+    assert_eq!(preflight("/db/a?recursive").await, "GET, HEAD, POST, DELETE, OPTIONS");
+    for header in ["If-Match: \"1\"", "If-None-Match: *", "Idempotency-Key: k"] {
+        assert_eq!(server.ask(&format!("DELETE /db/a?recursive\n{header}"), "").await.status(), 400, "{header}");
+    }
+    assert_eq!(server.ask("DELETE /db/~/a?recursive", "").await.status(), 405);
+    assert_eq!(server.ask("DELETE /db?recursive", "").await.status(), 400, "?wipe is the word for that");
+    let writes = Access::Closed { signed_in: SignedIn::Write };
+    let server = Server::with(Mode::Serve, writes, Limits::default());
+    for (user, status) in [("ada", 403), ("admin", 200)] {
+        for at in ["/db/a", "/db/a/b"] {
+            let request = format!("DELETE {at}?recursive\nAuthorization: Bearer {user}");
+            assert_eq!(server.ask(&request, "").await.status(), status, "{request}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_of_one_document_is_explained_too() {
+    let server = Server::dev();
+    server.text("PUT /db/a/b", r#"{"n":1}"#).await;
+    server.check("GET /db/a/b?explain", "", expect![[r#"
+        200
+        content-type: application/json
+        etag: "1767225600000000"
+        {"path":"a/b","data":{"n":1},"created":"1767225600000000","updated":"1767225600000000","explain":{"index":"document","micros":0,"read":1,"returned":1,"rule":"open","scanned":1}}"#]]).await;
+    server.check("GET /db/a/none?explain", "", expect![[r#"
+        404
+        content-type: application/problem+json
+        etag: "0"
+        {"code":"not-found","detail":"no document at a/none","explain":{"index":"document","micros":0,"read":0,"returned":0,"rule":"open","scanned":1},"request":"r1","status":404,"title":"Not Found","type":"about:blank"}"#]]).await;
+    assert!(!server.text("GET /db/a/b?explain\nAccept: application/x-ndjson", "").await.contains("explain"));
+    // Outside dev, by what it was allowed is for those who administer.
+    let server = Server::with(Mode::Serve, Access::Closed { signed_in: SignedIn::Read }, Limits::default());
+    server.text("PUT /db/a/b\nAuthorization: Bearer admin", "{}").await;
+    for at in ["/db/a/b", "/db/a"] {
+        let told = async |user: &str| {
+            let request = format!("GET {at}?explain\nAuthorization: Bearer {user}");
+            server.json(&request, "").await["explain"]["rule"].clone()
+        };
+        assert_eq!((told("ada").await, told("admin").await), (Json::Null, json!("admin")), "{at}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_read_of_the_feed_looks_past_what_does_not_concern_it() {
+    let server = Server::dev();
+    let token = server.json("GET /feed", "").await["token"].as_str().unwrap().to_owned();
+    let writes: Vec<_> = (0..1_500).map(|n| json!({"set": format!("a/{n}"), "data": {}})).collect();
+    server.text("POST /db", &json!({ "writes": writes }).to_string()).await;
+    server.text("PUT /db/b/x", "{}").await;
+    let told = server.json(&format!("GET /feed?since={token}&path=b\nPrefer: wait=30"), "").await;
+    assert_eq!(told["commits"][0]["changes"][0]["doc"]["path"], "b/x", "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_to_the_feed_is_for_those_who_may_and_for_pages_of_the_server() {
+    let upgrade = "Connection: upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==";
+    let server = Server::with(Mode::Serve, Access::Closed { signed_in: SignedIn::Write }, Limits::default());
+    let ask = async |at: &str, headers: &str| {
+        server.ask(&format!("GET {at}\n{upgrade}{headers}"), "").await.status().as_u16()
+    };
+    assert_eq!(ask("/feed", "").await, 401);
+    assert_eq!(ask("/feed", "\nAuthorization: Bearer ada").await, 403);
+    assert_eq!(ask("/feed", "\nAuthorization: Bearer admin\nSec-WebSocket-Protocol: other").await, 400);
+    // What comes to `accept` is let in; without a connection under it there is nothing to upgrade.
+    assert_eq!(ask("/feed", "\nAuthorization: Bearer admin").await, 426);
+    assert_eq!(ask("/feed?since=x", "\nAuthorization: Bearer admin").await, 400);
+    let of = |origin: &str| format!("\nAuthorization: Bearer admin\nOrigin: {origin}");
+    assert_eq!(ask("/feed", &of("http://localhost:8080")).await, 426);
+    assert_eq!(ask("/feed", &of("https://other.example")).await, 403);
+    assert_eq!(ask("/feed", &of("null")).await, 403);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use hearth_core::decide::WriteError;
 use hearth_core::write::{Operation, Precondition, Write};
 use hearth_core::{CollectionPath, DocPath, Version};
-use hearth_engine::{CommitError, CommitRequest, Committed, Database, ReadError};
+use hearth_engine::{CommitError, CommitRequest, Committed, Database, ReadError, Subtree};
 use serde_json::json;
 
 use super::body::checked_bytes;
@@ -28,7 +28,12 @@ pub(super) async fn answer(
     match (place, asking.method.clone()) {
         (Place::Database, Method::DELETE) => wipe(asking, &database).await,
         (Place::Database, _) => commit(door, asking, &database, body).await,
+        // Without `?recursive` its route takes no DELETE.
+        (Place::Collection(path), Method::DELETE) => sweep(asking, &database, Subtree::Collection(path)).await,
         (Place::Collection(path), _) => create(door, asking, &database, path, body).await,
+        (Place::Document(path), Method::DELETE) if asking.params.flag("recursive")? => {
+            sweep(asking, &database, Subtree::Document(path)).await
+        }
         (Place::Document(path), Method::DELETE) => delete(asking, &database, path).await,
         (Place::Document(path), Method::PATCH) => {
             asking.params.only(&[&["merge", "literal"]])?;
@@ -199,6 +204,21 @@ async fn delete(asking: &Asking, database: &Database, path: DocPath) -> Result<R
     let key = key(asking, b"")?;
     run(asking, database, CommitRequest { key, writes: vec![write], ..CommitRequest::default() }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `DELETE` with `?recursive`: for those who administer. It can be repeated as it is, so it has neither key nor condition.
+async fn sweep(asking: &Asking, database: &Database, subtree: Subtree) -> Result<Response, Problem> {
+    asking.params.only(&[&["recursive"]])?;
+    for name in ["If-Match", "If-None-Match", "Idempotency-Key"] {
+        if asking.headers.contains_key(name) {
+            let detail = "a recursive delete has no condition and may be repeated as it is; leave the header out";
+            return Err(Problem::invalid(detail).at(name));
+        }
+    }
+    let authorized = database.authorize_subtree(&asking.caller, subtree)?;
+    let deleted = database.delete_subtree(&authorized).await?;
+    let body = json!({ "deleted": deleted.docs, "version": deleted.version.to_string() });
+    Ok(([JSON], body.to_string()).into_response())
 }
 
 /// The document as the commit left it: `201` where the commit made it. Where it may not be read, or is no longer kept

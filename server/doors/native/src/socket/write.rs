@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// Messages on their way to a socket.
 #[derive(Debug)]
-pub(super) struct Writes {
+pub(crate) struct Writes {
     waiting: VecDeque<Message>,
     /// Bytes given since all had left.
     bytes: usize,
@@ -29,21 +29,21 @@ impl Writes {
     /// The slowest reader that is waited for, in bytes a second: how far a large message is, a socket does not tell.
     const RATE_MIN: usize = 16 << 10;
 
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { waiting: VecDeque::new(), bytes: 0, unsent: false, moved_at: now }
     }
 
     /// Whether more may be given.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.bytes < Self::BATCH_BYTES_MAX
     }
 
     /// Whether all that was given has left.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && !self.unsent
     }
 
-    pub(super) fn push(&mut self, message: Message, now: Instant) {
+    pub(crate) fn push(&mut self, message: Message, now: Instant) {
         if self.is_idle() {
             self.moved_at = now;
         }
@@ -52,12 +52,12 @@ impl Writes {
     }
 
     /// When the reader counts as too slow, unless there is progress before.
-    pub(super) fn stuck_at(&self) -> Instant {
+    pub(crate) fn stuck_at(&self) -> Instant {
         self.moved_at + Self::STUCK_MAX + Duration::from_secs((self.bytes / Self::RATE_MIN) as u64)
     }
 
     /// Writes on. Ready when something was waiting and all of it has left.
-    pub(super) fn poll<S>(&mut self, socket: &mut S, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>>
+    pub(crate) fn poll<S>(&mut self, socket: &mut S, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>>
     where
         S: Sink<Message> + Unpin,
     {
