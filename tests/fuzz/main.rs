@@ -10,7 +10,7 @@ use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 
-use hearth_tests::{Random, repository, seed};
+use hearth_tests::{Random, repository, seed, setting};
 use targets::{TARGETS, Target};
 
 /// Mutations of each target in `./test`.
@@ -62,7 +62,7 @@ fn no_corpus_is_left_without_its_target() {
 fn no_parser_fails_on_mutations() {
     let seed = seed("mutations");
     println!("TEST_SEED={seed} repeats these mutations");
-    let runs = std::env::var("TEST_FUZZ_RUNS").map_or(RUNS, |text| text.parse().expect("a number"));
+    let runs = setting("TEST_FUZZ_RUNS").unwrap_or(RUNS);
     for (name, target) in TARGETS {
         let corpus = corpus(name);
         let mut random = Random::new(seed);

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clients::{Way, World, feed, last, listen, now, read, write};
-use hearth_tests::{Launch, Random, seed};
+use hearth_tests::{Launch, Random, seed, setting};
 use record::{History, Question};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -25,7 +25,7 @@ const HELD: Duration = Duration::from_millis(150);
 
 #[test]
 fn what_clients_are_told_fits_one_order_of_commits() {
-    let operations = std::env::var("TEST_OPERATIONS").map_or(OPERATIONS, |text| text.parse().expect("a number"));
+    let operations = setting("TEST_OPERATIONS").unwrap_or(OPERATIONS);
     let seed = seed("history");
     println!("TEST_SEED={seed}");
     let mut server = Launch::dev().start();

@@ -172,7 +172,7 @@ fn named(path: &DocPath, operator: Operator, value: &Value) -> bool {
     }
 }
 
-/// The numbers of a result. Exact, since [`crate::random`] makes no doubles but infinities, NaN and whole quarters.
+/// The numbers of a result. Exact, since `model/draw.rs` makes no doubles but infinities, NaN and whole quarters.
 pub(crate) fn numbers(spec: &QuerySpec, result: &[&Document]) -> Vec<Value> {
     let of = |field: &FieldPath| Numbers::of(result.iter().map(|doc| &doc.fields), field);
     spec.aggregates

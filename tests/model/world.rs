@@ -12,24 +12,24 @@ use hearth_core::value::{Map, Value, insert, lookup, remove};
 use hearth_core::watch::{Event, Kind, Outcome, Watch, can_rewind, rewind};
 use hearth_core::write::{Operation, Precondition, Write};
 use hearth_core::{Change, Commit, Direction, DocPath, Document, FieldPath, Version, decide, keys};
+use hearth_tests::Random;
 
-use crate::naive;
-use crate::random::Random;
+use crate::{draw, naive};
 
 type Docs = BTreeMap<DocPath, Arc<Document>>;
 
 pub(crate) fn story(random: &mut Random) {
     let mut world = World { docs: Docs::new(), version: Version::ZERO };
     let mut listeners: Vec<Listener> = Vec::new();
-    for _ in 0..15 + random.below(15) {
+    for _ in 0..15 + random.index(15) {
         if listeners.len() < 12 && random.chance(1, 2) {
-            let specs = [random.query(), random.query()];
-            listeners.extend(specs.map(|spec| Listener::new(spec, &world, random.below(3))));
+            let specs = [draw::query(random), draw::query(random)];
+            listeners.extend(specs.map(|spec| Listener::new(spec, &world, random.index(3))));
         }
         let before = world.clone();
         let commit = world.commit(random);
         listeners.iter_mut().for_each(|listener| listener.hear(&commit, &before, &world));
-        check_run(&random.query(), &world, random);
+        check_run(&draw::query(random), &world, random);
     }
     listeners.iter().for_each(|listener| listener.check_rewind(&world));
 }
@@ -48,16 +48,16 @@ impl World {
             self.docs.iter().map(|(path, doc)| (path.clone(), doc.fields.clone())).collect();
         let mut writes = Vec::new();
         // Now and then a large commit, which watches take in another way.
-        let count = if random.chance(1, 20) { 60 } else { 1 + random.below(4) };
+        let count = if random.chance(1, 20) { 60 } else { 1 + random.index(4) };
         for _ in 0..count {
-            let path = random.doc();
-            let operation = match random.below(6) {
+            let path = draw::doc(random);
+            let operation = match random.index(6) {
                 0 | 1 => {
                     after.remove(&path);
                     Operation::Delete
                 }
                 2 | 3 if after.contains_key(&path) => {
-                    let (fields, field) = (random.fields(), random.field());
+                    let (fields, field) = (draw::fields(random), draw::field(random));
                     let target = after.get_mut(&path).unwrap();
                     match lookup(&fields, &field) {
                         Some(value) => insert(target, &field, value.clone()),
@@ -66,7 +66,7 @@ impl World {
                     Operation::Merge { fields, mask: vec![field] }
                 }
                 _ => {
-                    let fields = random.fields();
+                    let fields = draw::fields(random);
                     after.insert(path.clone(), fields.clone());
                     Operation::Set(fields)
                 }
@@ -166,7 +166,7 @@ fn check_run(spec: &QuerySpec, world: &World, random: &mut Random) {
     assert_eq!(query.hash(), turned.hash());
     let want = world.result(spec);
     let (candidates, sorted) = world.candidates(&query);
-    let docs_max = random.below(4);
+    let docs_max = random.index(4);
     let stored = candidates
         .iter()
         .map(|doc| Ok::<_, DecodeError>(Stored { path: doc.path.clone(), bytes: codec::encode_record(Some(doc)) }));

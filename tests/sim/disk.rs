@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use hearth_store::{Disk, DiskFile, DiskReader};
+use hearth_tests::Random;
 
 use crate::points::{Fault, On, Point};
-use crate::random::Random;
 use crate::scheduler::Scheduler;
 
 /// What a disk keeps or loses as one.
@@ -175,19 +175,19 @@ impl Contents {
     /// Brings any part of what was not synced to the disk, and forgets the rest.
     fn keep_some(&mut self, random: &mut Random) {
         for change in std::mem::take(&mut self.pending) {
-            match random.below(5) {
+            match random.index(5) {
                 0 => {}
                 1 => change.take_effect(&mut self.durable, |_| true),
                 2 => {
-                    let kept = random.below(change.sectors() + 1);
+                    let kept = random.index(change.sectors() + 1);
                     change.take_effect(&mut self.durable, |sector| sector < kept);
                 }
                 3 => {
-                    let lost = random.below(change.sectors() + 1);
+                    let lost = random.index(change.sectors() + 1);
                     change.take_effect(&mut self.durable, |sector| sector >= lost);
                 }
                 _ => {
-                    let kept = random.next();
+                    let kept = random.number();
                     change.take_effect(&mut self.durable, |sector| kept >> (sector % 64) & 1 == 1);
                 }
             }
@@ -307,7 +307,7 @@ impl DiskFile for SimFile {
             Ok(())
         };
         let fail = |inside: &mut Inside, random: &mut Random| {
-            let part = bytes[..random.below(bytes.len() + 1)].to_vec();
+            let part = bytes[..random.index(bytes.len() + 1)].to_vec();
             inside.contents(file).change(Change::Write { offset, bytes: part });
         };
         self.disk.act(SimDisk::named(&self.path, Point::Write), write, fail)

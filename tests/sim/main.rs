@@ -12,7 +12,6 @@ mod moments;
 #[path = "../model/naive.rs"]
 mod naive;
 mod points;
-mod random;
 mod reader;
 mod scheduler;
 mod shown;
@@ -28,6 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hearth_tests::setting;
 use points::Point;
 
 /// Stories of `./test`.
@@ -35,12 +35,12 @@ const SEEDS: u64 = 500;
 
 #[test]
 fn every_story_of_crashes_and_drops_keeps_every_promise() {
-    if let Some(seed) = number("TEST_SEED") {
+    if let Some(seed) = setting("TEST_SEED") {
         println!("seed {seed}: {:?}", story::tell(seed));
         return;
     }
-    let from = number("TEST_SEED_FIRST").unwrap_or(1);
-    let seeds = number("TEST_SEEDS").unwrap_or(SEEDS);
+    let from = setting("TEST_SEED_FIRST").unwrap_or(1);
+    let seeds = setting("TEST_SEEDS").unwrap_or(SEEDS);
     let (next, failed) = (AtomicU64::new(from), AtomicU64::new(0));
     let crashes: Mutex<BTreeMap<Point, usize>> = Mutex::default();
     let commits = AtomicU64::new(0);
@@ -83,9 +83,4 @@ fn a_seed_tells_the_same_story_every_time() {
         assert_eq!(story::tell(seed), story::tell(seed), "seed {seed}");
     }
     assert_ne!(story::tell(1).trace, story::tell(2).trace);
-}
-
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }

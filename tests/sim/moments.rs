@@ -7,9 +7,9 @@ use hearth_auth::Caller;
 use hearth_core::query::{Aggregate, Limit, QuerySpec, Source};
 use hearth_core::{CollectionPath, DocPath, Value, Version};
 use hearth_engine::{CommitError, Committed, Delivery, Opening, Outbox, ReadError, Single, Token};
+use hearth_tests::Random;
 
 use crate::points::{Point, Who};
-use crate::random::Random;
 use crate::scheduler::Scheduler;
 use crate::story::{Machine, NOW};
 use crate::work::{Deed, Work};

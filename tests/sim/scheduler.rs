@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use hearth_engine::crew::{Crew, Hired, Job, Pace, Turn, Worker};
+use hearth_tests::Random;
 
 use crate::points::{Fault, Point, Who};
-use crate::random::Random;
 
 /// Turns that are interrupted by each other at one time.
 const DEPTH_MAX: usize = 4;
@@ -235,7 +235,7 @@ impl Scheduler {
             return Err(Fault::Crashed);
         }
         let faults = inside.faults;
-        let mut fails = |one_in: usize| one_in > 0 && inside.random.chance(1, one_in);
+        let mut fails = |one_in: usize| one_in > 0 && inside.random.chance(1, one_in as u64);
         match point {
             Point::Write(_) | Point::Create(_) if faults.full => Err(Fault::Full),
             Point::Apply(who) if who != Who::Open && fails(faults.state_broken_one_in) => Err(Fault::Broken),
@@ -259,7 +259,7 @@ impl Scheduler {
             if !may || inside.slots.is_empty() || !inside.random.chance(1, 6) {
                 return;
             }
-            1 + inside.random.below(4)
+            1 + inside.random.index(4)
         };
         for _ in 0..turns {
             self.turn();
@@ -278,7 +278,7 @@ impl Scheduler {
             if able.is_empty() || inside.crashed {
                 return false;
             }
-            let chosen = inside.random.below(able.len());
+            let chosen = inside.random.index(able.len());
             able[chosen]
         };
         self.take(next)
@@ -403,7 +403,7 @@ impl Scheduler {
             let able = {
                 let mut inside = self.inside();
                 let mut able = inside.able(Busy::default(), false);
-                let first = inside.random.below(able.len().max(1));
+                let first = inside.random.index(able.len().max(1));
                 able.rotate_left(first);
                 able
             };

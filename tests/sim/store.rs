@@ -8,9 +8,9 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use hearth_store::{Batch, Blob, Direction, KeyRange, Store, StoreError};
+use hearth_tests::Random;
 
 use crate::points::Point;
-use crate::random::Random;
 use crate::scheduler::Scheduler;
 
 /// Batches after which the first of them are surely on disk.
@@ -41,7 +41,7 @@ impl SimStore {
     /// The process was killed.
     pub(crate) fn lose_some(&self, random: &mut Random) {
         let mut inside = self.inside();
-        let kept = random.below(inside.unflushed.len() + 1);
+        let kept = random.index(inside.unflushed.len() + 1);
         inside.flush(kept);
         inside.unflushed.clear();
         inside.seen = inside.flushed.clone();

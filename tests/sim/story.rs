@@ -10,11 +10,11 @@ use hearth_core::query::{QuerySpec, Source};
 use hearth_core::{DatabaseName, Version};
 use hearth_engine::{CommitError, Limits, ManualClock, OpenError, Parts, Place, Single, SingleError};
 use hearth_store::{DatabaseId, FileLog};
+use hearth_tests::Random;
 
 use crate::disk::SimDisk;
 use crate::listener::Connection;
 use crate::points::{Point, Who};
-use crate::random::Random;
 use crate::reader::Reader;
 use crate::scheduler::{Busy, Crash, Faults, Scheduler, SimCrew};
 use crate::store::SimStore;
@@ -113,16 +113,16 @@ pub(crate) fn tell(seed: u64) -> Told {
 fn limits(random: &mut Random) -> Limits {
     Limits {
         queue_commits_max: 5,
-        group_commits_max: 1 + random.below(4),
-        generation_bytes_max: 300 + random.below(1_500),
-        generations_max: 1 + random.below(3),
+        group_commits_max: 1 + random.index(4),
+        generation_bytes_max: 300 + random.index(1_500),
+        generations_max: 1 + random.index(3),
         queries_running_max: 3,
-        outbox_bytes_max: 600 + random.below(2_000),
-        resume_changes_max: random.below(12),
-        recent_commits_max: 1 + random.below(20),
+        outbox_bytes_max: 600 + random.index(2_000),
+        resume_changes_max: random.index(12),
+        recent_commits_max: 1 + random.index(20),
         history: HISTORY,
         history_bytes_max: if random.chance(1, 4) { 4_000 } else { 1 << 30 },
-        snapshot_log_bytes_min: 500 + random.below(3_000) as u64,
+        snapshot_log_bytes_min: 500 + random.index(3_000) as u64,
         disk_free_bytes_min: 0,
         ..Limits::default()
     }
@@ -132,8 +132,8 @@ impl Story {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let limits = limits(&mut random);
-        let segment_bytes_first = 400 + random.below(2_000) as u64;
-        let (writers, readers, connections) = (1 + random.below(4), 1 + random.below(2), 1 + random.below(3));
+        let segment_bytes_first = 400 + random.index(2_000) as u64;
+        let (writers, readers, connections) = (1 + random.index(4), 1 + random.index(2), 1 + random.index(3));
         let scheduler = Scheduler::new(random);
         let world = World::new(scheduler.clone());
         for name in 0..writers {
@@ -156,7 +156,7 @@ impl Story {
         self.world.below(end)
     }
 
-    fn chance(&self, times: usize, of: usize) -> bool {
+    fn chance(&self, times: u64, of: u64) -> bool {
         self.world.chance(times, of)
     }
 
@@ -409,6 +409,6 @@ fn crash(random: &mut Random) -> Crash {
     }
     let at = *random.pick(&Point::CRASHES);
     let often = matches!(at, Point::Turn(_) | Point::Write(_) | Point::Sync(_) | Point::Apply(Who::Apply));
-    let passes = 1 << random.below(if often { 8 } else { 3 });
-    Crash { at, passes: random.below(passes), before: random.chance(1, 2) }
+    let passes = 1 << random.index(if often { 8 } else { 3 });
+    Crash { at, passes: random.index(passes), before: random.chance(1, 2) }
 }

@@ -8,9 +8,9 @@ use hearth_core::query::{Aggregate, Filter, Limit, Operator, Order, Query, Query
 use hearth_core::write::{FieldTransform, Operation, Precondition, Transform, Write};
 use hearth_core::{CollectionPath, Direction, DocPath, Document, FieldPath, Id, Map, Value, Version};
 use hearth_engine::{CommitRequest, QueryRead};
+use hearth_tests::Random;
 
 use crate::model::Docs;
-use crate::random::Random;
 
 /// Documents that commits keep their numbers in.
 const MARKS: i64 = 12;
@@ -96,8 +96,8 @@ impl Work {
 impl Deed {
     pub(crate) fn random(random: &mut Random, number: i64) -> Self {
         let path = path(random);
-        let n = random.below(9) as i64;
-        match random.below(10) {
+        let n = random.index(9) as i64;
+        match random.index(10) {
             0 | 1 => Self::Delete { path },
             2 => Self::Create { path, n, by: number },
             3 | 4 => Self::Add { path, n: n + 1 },
@@ -163,9 +163,9 @@ fn field(name: &str) -> FieldPath {
 
 /// A document of the story: few, so that clients meet.
 pub(crate) fn path(random: &mut Random) -> DocPath {
-    let room = random.below(7);
-    let text = match random.below(4) {
-        0 => format!("rooms/r{}/posts/p{}", room % 2, random.below(4)),
+    let room = random.index(7);
+    let text = match random.index(4) {
+        0 => format!("rooms/r{}/posts/p{}", room % 2, random.index(4)),
         _ => format!("rooms/r{room}"),
     };
     DocPath::parse(&text).unwrap()
@@ -176,7 +176,7 @@ pub(crate) fn query(random: &mut Random) -> QuerySpec {
     let rooms = Source::Collection(CollectionPath::parse("rooms").unwrap());
     let by_n = |direction| vec![Order { field: field("n"), direction }];
     let filter = |operator, n| Some(Filter::Field { field: field("n"), operator, value: Value::Integer(n) });
-    match random.below(11) {
+    match random.index(11) {
         0 => QuerySpec::all(rooms),
         1 => QuerySpec::all(Source::Documents(vec![path(random)])),
         2 => QuerySpec::all(Source::Group { below: None, id: Id::parse("posts").unwrap() }),
@@ -189,7 +189,7 @@ pub(crate) fn query(random: &mut Random) -> QuerySpec {
             ..QuerySpec::all(rooms)
         },
         6 => QuerySpec { filter: filter(Operator::GreaterOrEqual, 4), ..QuerySpec::all(rooms) },
-        7 => QuerySpec { filter: filter(Operator::Equal, random.below(4) as i64), ..QuerySpec::all(rooms) },
+        7 => QuerySpec { filter: filter(Operator::Equal, random.index(4) as i64), ..QuerySpec::all(rooms) },
         8 => QuerySpec {
             aggregates: vec![Aggregate::Count { up_to: None }, Aggregate::Sum(field("n"))],
             ..QuerySpec::all(rooms)

@@ -63,10 +63,10 @@ impl World {
     }
 
     pub(crate) fn below(&self, end: usize) -> usize {
-        self.scheduler.random(|random| random.below(end))
+        self.scheduler.random(|random| random.index(end))
     }
 
-    pub(crate) fn chance(&self, times: usize, of: usize) -> bool {
+    pub(crate) fn chance(&self, times: u64, of: u64) -> bool {
         self.scheduler.random(|random| random.chance(times, of))
     }
 

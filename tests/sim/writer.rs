@@ -60,7 +60,7 @@ impl Writer {
         let (world, number) = (self.world.clone(), self.world.next_commit());
         let is_keyed = world.chance(1, 2);
         let deeds = world.scheduler.random(|random| {
-            let count = random.below(4);
+            let count = random.index(4);
             (0..count).map(|_| Deed::random(random, number)).collect()
         });
         let work = Work::new(number, is_keyed, deeds);

@@ -20,7 +20,7 @@ pub use cities::{CITIES, cities_file};
 pub use fold::{Fold, ids, number};
 pub use http::{Answer, Ask, Connection, Stream};
 pub use process::{Finished, Process};
-pub use random::{Random, cycles, seed};
+pub use random::{Random, cycles, seed, setting};
 pub use schema::{check_schema, repository, schema_faults};
 pub use server::{Launch, Server, hearth, hearth_path};
 pub use socket::{Socket, SocketEnd};

@@ -49,7 +49,8 @@ pub fn seed(name: &str) -> u64 {
     setting("TEST_SEED").unwrap_or_else(fresh)
 }
 
-fn setting(name: &str) -> Option<u64> {
+/// A number that whoever runs a test may give in the environment.
+pub fn setting(name: &str) -> Option<u64> {
     env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
 }
 
