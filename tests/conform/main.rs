@@ -58,6 +58,14 @@ fn firebase_lite_does_all_it_can() {
 }
 
 #[test]
+fn firebase_for_node_does_all_it_can() {
+    let tests = repository().join("tests");
+    installed(&tests.join("conform/web/node_modules/firebase"));
+    let server = Server::start(&[]);
+    run(&server, Command::new("node").arg("--test").arg(tests.join("conform/web/node.js")).current_dir(&tests));
+}
+
+#[test]
 fn the_native_api_grpc_and_rest_find_the_same() {
     let tests = repository().join("tests");
     installed(&tests.join("node_modules/@google-cloud/firestore"));
