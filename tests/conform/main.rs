@@ -32,6 +32,14 @@ fn google_cloud_firestore_for_node_does_all_it_can() {
 }
 
 #[test]
+fn google_cloud_firestore_for_node_does_much_at_once() {
+    let tests = repository().join("tests");
+    installed(&tests.join("node_modules/@google-cloud/firestore"));
+    let server = Server::start(&[]);
+    run(&server, Command::new("node").arg("--test").arg(tests.join("conform/firestore-bulk.js")).current_dir(&tests));
+}
+
+#[test]
 fn google_cloud_firestore_for_python_does_all_it_can_sync_and_async() {
     let tests = repository().join("tests");
     let beside = || repository().join("target/python/bin/python");
