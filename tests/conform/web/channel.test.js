@@ -1,12 +1,9 @@
 // Firebase's web SDK in Chromium, each of its ways to stream: two people see each other's writes, whatever happens between.
 
 import assert from 'node:assert/strict';
-import { after, before } from 'node:test';
 
 import { scene, until } from '../../browser/browser.js';
-import { serveSdk } from './site.js';
-
-/** @typedef {import('playwright-core').Page} Page */
+import { run, sees, withSdk } from './page.js';
 
 const MODES = {
   'by default': {},
@@ -19,76 +16,7 @@ const MODES = {
  */
 const TRUSTING = { experimentalAutoDetectLongPolling: false };
 
-/** @type {{ url: string, close: () => void }} */
-let site;
-before(async () => void (site = await serveSdk()));
-after(() => site.close());
-
-/**
- * Opens the SDK in a page. Its requests to the server are noted.
- *
- * @param {Page} page
- * @param {string} host
- * @param {object} settings
- * @returns {Promise<{ page: Page, asked: URL[] }>}
- */
-async function app(page, host, settings) {
-  /** @type {URL[]} */
-  const asked = [];
-  page.on('request', request => {
-    const url = new URL(request.url());
-    if (url.origin === host) asked.push(url);
-  });
-  await page.goto(site.url);
-  await page.evaluate(async ({ port, settings }) => {
-    const { initializeApp } = await import(`${location.origin}/firebase-app.js`);
-    const sdk = await import(`${location.origin}/firebase-firestore.js`);
-    const db = sdk.initializeFirestore(initializeApp({ projectId: 'demo', apiKey: 'k' }), settings);
-    sdk.connectFirestoreEmulator(db, '127.0.0.1', port);
-    /** @type {Record<string, any[]>} */
-    const heard = {};
-    const listen = (/** @type {string} */ path, name = path) => {
-      heard[name] = [];
-      return sdk.onSnapshot(sdk.collection(db, path), { includeMetadataChanges: true }, (/** @type {any} */ snapshot) => {
-        const { fromCache, hasPendingWrites } = snapshot.metadata;
-        const docs = Object.fromEntries(snapshot.docs.map((/** @type {any} */ doc) => [doc.id, doc.data()]));
-        heard[name]?.push({ docs, settled: !fromCache && !hasPendingWrites });
-      });
-    };
-    /** Whether the newest snapshot of a listener is the server's and holds these documents. */
-    const shows = (/** @type {string} */ name, /** @type {(docs: any) => boolean} */ holds) => {
-      const last = heard[name]?.at(-1);
-      return last !== undefined && last.settled && holds(last.docs);
-    };
-    Object.assign(globalThis, { sdk, db, heard, listen, shows });
-  }, { port: Number(new URL(host).port), settings });
-  return { page, asked };
-}
-
-/**
- * Waits until a listener shows the server's own state, and in it this field of this document.
- *
- * @param {Page} page
- * @param {string} name
- * @param {string} id
- * @param {string} field
- * @param {unknown} value `null`: there is no such document
- */
-async function sees(page, name, id, field, value) {
-  await until(page, ([name, id, field, value]) => {
-    const g = /** @type {any} */ (globalThis);
-    return g.shows(name, (/** @type {any} */ docs) => (value === null ? !(id in docs) : docs[id]?.[field] === value));
-  }, /** @type {const} */ ([name, id, field, value]));
-}
-
-/**
- * @param {Page} page
- * @param {string} code runs in the page, with `sdk`, `db`, `listen`
- * @returns {Promise<any>}
- */
-function run(page, code) {
-  return page.evaluate(`(async () => { ${code} })()`);
-}
+const { app } = withSdk();
 
 /**
  * The requests by which a page hears of things.
