@@ -20,11 +20,12 @@ const QUIET = [
 /**
  * @param {string} name
  * @param {(scene: Scene) => Promise<void>} story `person` opens a page of its own profile, at no address yet
- * @param {{ server?: string[], flags?: string[] }} [options] arguments of `hearth dev`, flags of Chromium
+ * @param {{ server?: string[], flags?: string[], start?: () => Promise<Hearth> }} [options] arguments of `hearth dev`, flags of
+ *   Chromium, what to start instead
  */
-export function scene(name, story, { server = [], flags = [] } = {}) {
+export function scene(name, story, { server = [], flags = [], start = () => Hearth.start(...server) } = {}) {
   test(name, { timeout: 60_000 }, async ({ signal }) => {
-    const hearth = await Hearth.start(...server);
+    const hearth = await start();
     const browser = await chromium.launch({ executablePath, args: [...QUIET, ...flags] });
     // Whatever still waits for a page then fails, and says where.
     signal.addEventListener('abort', () => void browser.close());

@@ -16,7 +16,7 @@ let asked = 0;
 
 /** A fresh database. */
 function fresh() {
-  const auth = standIn(() => { asked += 1; });
+  const auth = standIn({ noted: () => { asked += 1; } });
   const db = new Firestore({ projectId: 'conform', databaseId: `rest-${opened.length}`, preferRest: true, auth });
   opened.push(db);
   return db;

@@ -11,13 +11,14 @@ import { fileURLToPath } from 'node:url';
 
 const program = process.env['TEST_HEARTH_BIN'] ?? fileURLToPath(new URL('../../../target/debug/hearth', import.meta.url));
 
-/** A running `hearth dev`. */
+/** A running `hearth dev` or `hearth serve`. */
 export class Hearth {
   /** Where it listens, such as `http://127.0.0.1:40123`; the same after a restart. */
   host = '';
   #folder = mkdtempSync(join(tmpdir(), 'hearth-js-'));
   #args;
   #settings;
+  #command = 'dev';
   /** @type {import('node:child_process').ChildProcess | null} */
   #child = null;
   #said = '';
@@ -54,6 +55,20 @@ export class Hearth {
     return hearth;
   }
 
+  /**
+   * `hearth serve`, which is closed until somebody may.
+   *
+   * @param {Record<string, string>} settings
+   * @param {...string} args
+   * @returns {Promise<Hearth>}
+   */
+  static async serve(settings, ...args) {
+    const hearth = new Hearth(args, settings);
+    hearth.#command = 'serve';
+    await hearth.#run('127.0.0.1:0');
+    return hearth;
+  }
+
   /** Ends it as a crash would, and starts it again on the same port and folder. */
   async restart() {
     await this.#end('SIGKILL');
@@ -66,7 +81,7 @@ export class Hearth {
   }
 
   async resume() {
-    await this.#run(this.host.replace('http://', ''));
+    await this.#run(new URL(this.host).host);
   }
 
   /** Ends it and removes its folder. */
@@ -94,7 +109,7 @@ export class Hearth {
   async #run(listen) {
     if (!existsSync(program)) throw new Error(`no server at ${program}: run \`cargo build -p hearth\`, or set TEST_HEARTH_BIN`);
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('HEARTH_')).concat(Object.entries(this.#settings)));
-    const args = ['dev', '--listen', listen, '--data', join(this.#folder, 'data'), ...this.#args];
+    const args = [this.#command, '--listen', listen, '--data', join(this.#folder, 'data'), ...this.#args];
     const child = spawn(program, args, { cwd: this.#folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     this.#said = '';
