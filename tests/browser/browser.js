@@ -20,11 +20,11 @@ const QUIET = [
 /**
  * @param {string} name
  * @param {(scene: Scene) => Promise<void>} story `person` opens a page of its own profile, at no address yet
- * @param {{ server?: string[], flags?: string[], start?: () => Promise<Hearth> }} [options] arguments of `hearth dev`, flags of
- *   Chromium, what to start instead
+ * @param {{ server?: string[], flags?: string[], start?: () => Promise<Hearth>, timeout?: number }} [options] arguments of `hearth
+ *   dev`, flags of Chromium, what to start instead, milliseconds that it may take at most
  */
-export function scene(name, story, { server = [], flags = [], start = () => Hearth.start(...server) } = {}) {
-  test(name, { timeout: 60_000 }, async ({ signal }) => {
+export function scene(name, story, { server = [], flags = [], start = () => Hearth.start(...server), timeout = 60_000 } = {}) {
+  test(name, { timeout }, async ({ signal }) => {
     const hearth = await start();
     const browser = await chromium.launch({ executablePath, args: [...QUIET, ...flags] });
     // Whatever still waits for a page then fails, and says where.
@@ -33,7 +33,7 @@ export function scene(name, story, { server = [], flags = [], start = () => Hear
     const faults = [];
     const person = async () => {
       const context = await browser.newContext({ viewport: { width: 900, height: 640 } });
-      context.setDefaultTimeout(20_000);
+      context.setDefaultTimeout(timeout / 3);
       await context.exposeBinding('violated', (_, what) => void faults.push(what));
       await context.addInitScript(() => {
         addEventListener('securitypolicyviolation', event => {
