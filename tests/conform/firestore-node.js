@@ -205,6 +205,16 @@ test('collection groups, aggregations, partitions and plans', async () => {
   assert.deepEqual(sums.data(), { count: 10, sum: 190, mean: 9.5 });
   const none = await db.collection('none').aggregate({ sum: AggregateField.sum('n'), mean: AggregateField.average('n') }).get();
   assert.deepEqual(none.data(), { sum: 0, mean: null });
+  // What is summed also orders, where the query says no other order: a limit takes the least, of those that have the field.
+  const { sum, count } = AggregateField;
+  for (const [id, data] of Object.entries({ a: {}, b: { n: 3 }, c: { n: 1, m: 5 }, d: { n: 2, m: 1 } })) await db.doc(`few/${id}`).set(data);
+  const few = db.collection('few');
+  const asked = async (query, ...fields) => (await query.aggregate(fields.reduce((all, name) => ({ ...all, [name]: sum(name) }), { count: count() })).get()).data();
+  assert.deepEqual(await asked(few.limit(2), 'n'), { count: 2, n: 3 });
+  assert.deepEqual(await asked(few.offset(1), 'n'), { count: 2, n: 5 });
+  assert.deepEqual(await asked(few.limit(1), 'm', 'n'), { count: 1, m: 1, n: 2 });
+  assert.deepEqual(await asked(few.orderBy('n', 'desc').limit(1), 'n'), { count: 1, n: 3 });
+  assert.deepEqual(await asked(few.orderBy('m', 'desc').limit(1), 'n'), { count: 1, n: 1 });
 
   const parts = [];
   for await (const part of group.getPartitions(5)) parts.push(part);

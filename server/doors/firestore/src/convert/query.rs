@@ -265,13 +265,18 @@ pub(crate) fn aggregation_from(
         return Err(Refusal::invalid("Two aggregations have the same alias"));
     }
     spec.select = None;
-    // Only documents that have every field that is summed or averaged are seen, also by a count beside it. A step of the
-    // order asks just that of a document, and behind the name it orders nothing.
+    // Only documents that have every field that is summed or averaged are seen, also by a count beside it, and they stand in
+    // the order of these fields where the query says no other: it matters to a limit or an offset. Google's emulator does so.
+    let is_named = spec.orders.iter().any(|order| order.field.is_name());
     let mut orders = Query::build(spec.clone())?.orders().to_vec();
+    // The query's own last step is its name, unless it goes on behind one that was asked for.
+    let direction = orders.last().map_or(Direction::Ascending, |last| last.direction);
+    let mut place = if is_named { orders.len() } else { orders.len().saturating_sub(1) };
     for aggregate in &spec.aggregates {
         match aggregate {
             Aggregate::Sum(field) | Aggregate::Average(field) if !orders.iter().any(|order| order.field == *field) => {
-                orders.push(Order { field: field.clone(), direction: Direction::Ascending });
+                orders.insert(place, Order { field: field.clone(), direction });
+                place += 1;
             }
             Aggregate::Sum(_) | Aggregate::Average(_) | Aggregate::Count { .. } => {}
         }
