@@ -1,8 +1,10 @@
 //! The official SDKs, unmodified, before the real server. Each has its own runner; this one starts the server for it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+use hearth_tests::compatibility::{Compatibility, Row};
 use hearth_tests::{Server, repository};
 
 /// Runs a client's tests with the server's address where Google's tools look for an emulator.
@@ -89,4 +91,29 @@ fn the_native_api_grpc_and_rest_find_the_same() {
     installed(&tests.join("node_modules/@google-cloud/firestore"));
     let server = Server::start(&[]);
     run(&server, Command::new("node").arg("--test").arg(tests.join("conform/queries.js")).current_dir(&tests));
+}
+
+/// Every public name of the SDKs, but for types alone, which leave nothing to ask at run time.
+const NAMES: &str = "
+    import * as web from 'firebase/firestore';
+    import * as lite from 'firebase/firestore/lite';
+    import node from '@google-cloud/firestore';
+    const names = (...all) => all.flatMap(Object.keys).filter(name => !name.startsWith('_'));
+    console.log(JSON.stringify([names(web, lite), names(node)]));
+";
+
+#[test]
+fn every_public_name_of_the_sdks_has_a_row() {
+    let folder = repository().join("tests/conform/web");
+    installed(&folder.join("node_modules/firebase"));
+    let node = ["--input-type=module", "--eval", NAMES];
+    let output = Command::new("node").args(node).current_dir(folder).output().expect("node can be run");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let [web, node]: [BTreeSet<String>; 2] = serde_json::from_slice(&output.stdout).expect("two lists of names");
+    let rows = Compatibility::read().row;
+    let said = |names: fn(&Row) -> &[String]| rows.iter().flat_map(names).cloned().collect::<BTreeSet<_>>();
+    for (sdk, is, said) in [("firebase/firestore", web, said(|row| &row.web)), ("node", node, said(|row| &row.node))] {
+        assert_eq!(is.difference(&said).collect::<Vec<_>>(), [""; 0], "{sdk} has names without a row");
+        assert_eq!(said.difference(&is).collect::<Vec<_>>(), [""; 0], "{sdk} has no such names");
+    }
 }

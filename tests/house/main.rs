@@ -4,6 +4,7 @@
 //! bad input before it is run on the repository.
 
 mod arrows;
+mod compatibility;
 mod docs;
 mod purity;
 mod schemas;

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+pub mod compatibility;
+
 mod cities;
 mod fold;
 mod http;

@@ -8,9 +8,9 @@ import { after, test } from 'node:test';
 import { deleteApp, initializeApp } from 'firebase/app';
 import {
   addDoc, and, arrayRemove, arrayUnion, average, Bytes, collection, collectionGroup, connectFirestoreEmulator, count,
-  deleteDoc, deleteField, disableNetwork, doc, documentId, enableNetwork, endBefore, GeoPoint, getAggregateFromServer,
-  getCountFromServer, getDoc, getDocFromCache, getDocFromServer, getDocs, getFirestore, increment, limit, limitToLast,
-  onSnapshot, onSnapshotsInSync, or, orderBy, query, runTransaction, serverTimestamp, setDoc, setLogLevel, startAfter,
+  deleteDoc, deleteField, disableNetwork, doc, documentId, enableNetwork, endAt, endBefore, GeoPoint, getAggregateFromServer,
+  getCountFromServer, getDoc, getDocFromCache, getDocFromServer, getDocs, getDocsFromServer, getFirestore, increment, limit,
+  limitToLast, maximum, minimum, onSnapshot, onSnapshotsInSync, or, orderBy, query, runTransaction, serverTimestamp, setDoc, setLogLevel, startAfter,
   startAt, sum, Timestamp, updateDoc, vector, waitForPendingWrites, where, writeBatch,
 } from 'firebase/firestore';
 
@@ -96,9 +96,11 @@ test('documents are added, merged, changed and deleted', async () => {
   await setDoc(ref, { map: { z: 3 } }, { merge: true });
   await updateDoc(ref, { 'map.x': deleteField(), n: increment(2.5), list: arrayUnion('b', 'a'), at: serverTimestamp() });
   await updateDoc(ref, { list: arrayRemove('a') });
+  await setDoc(ref, { high: maximum(3), low: minimum(3) }, { merge: true });
+  await setDoc(ref, { high: maximum(2), low: minimum(2) }, { merge: true });
   const { at, ...rest } = (await getDocFromServer(ref)).data();
   assert.ok(Math.abs(at.toMillis() - Date.now()) < 60_000);
-  assert.deepEqual(rest, { n: 3.5, list: ['b'], map: { y: 2, z: 3 } });
+  assert.deepEqual(rest, { n: 3.5, list: ['b'], map: { y: 2, z: 3 }, high: 3, low: 2 });
   await deleteDoc(ref);
   assert.equal((await getDocFromServer(ref)).exists(), false);
   await assert.rejects(updateDoc(ref, { n: 1 }), refused('not-found'));
@@ -123,6 +125,8 @@ test('filters, orders and cursors find what they should', async () => {
   await check([n, limit(2)], 'ab');
   await check([n, limitToLast(2)], 'de');
   await check([n, startAfter(2), endBefore(5)], 'cd');
+  await check([n, endAt(2)], 'ab');
+  assert.equal(ids(await getDocsFromServer(query(all, n, startAfter(3)))), 'de');
   await check([n, startAt(await getDoc(doc(all, 'd')))], 'de');
   await check([where('gone', '==', null)], '');
   await setDoc(doc(all.firestore, 'cities/a/cities/deep'), { n: 9 });
