@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jsonschema::{Registry, Validator};
 use serde_json::Value;
@@ -27,8 +27,17 @@ pub fn check_schema(name: &str, value: &Value) {
 /// # Panics
 /// When there is no such schema.
 pub fn schema_faults(name: &str, value: &Value) -> Vec<String> {
-    let (file, pointer) = name.split_once('#').unwrap_or((name, ""));
-    validator(file, pointer).iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
+    // Building one takes far longer than asking it, and a listener's every event is held against one.
+    static BUILT: Mutex<BTreeMap<String, Arc<Validator>>> = Mutex::new(BTreeMap::new());
+    let built = || BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = built().get(name).cloned();
+    let validator = known.unwrap_or_else(|| {
+        let (file, pointer) = name.split_once('#').unwrap_or((name, ""));
+        let validator = Arc::new(validator(file, pointer));
+        built().insert(name.to_owned(), validator.clone());
+        validator
+    });
+    validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
 /// Where the schemas call themselves to be, so that they find each other by their file names. Never asked for.
