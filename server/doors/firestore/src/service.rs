@@ -19,6 +19,7 @@ use hearth_schema::well_known::Empty;
 use hearth_schema::wkt;
 use tokio::sync::watch;
 
+pub(crate) use list::PageToken;
 pub(crate) use write::Batch;
 
 use crate::convert::version_from;

@@ -110,7 +110,7 @@ enum Stage {
 
 /// A resume token: what a client has been told up to. The same for all targets of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Resume {
+pub(crate) struct Resume {
     version: Version,
     epoch: u64,
 }
@@ -118,11 +118,11 @@ struct Resume {
 impl Resume {
     const FORMAT: u8 = 1;
 
-    fn bytes(self) -> Vec<u8> {
+    pub(crate) fn bytes(self) -> Vec<u8> {
         [&[Self::FORMAT][..], &self.version.micros().to_be_bytes(), &self.epoch.to_be_bytes()].concat()
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let (format, rest) = bytes.split_first()?;
         let (version, epoch) = rest.split_first_chunk::<8>()?;
         let epoch: [u8; 8] = epoch.try_into().ok()?;

@@ -42,13 +42,13 @@ struct Listed<'a> {
 
 /// Where a page ended: the version that all pages see, and the last thing that was told.
 #[derive(Clone)]
-struct PageToken {
+pub(crate) struct PageToken {
     at: Version,
     last: String,
 }
 
 impl PageToken {
-    fn parse(text: &str) -> Result<Option<Self>, Refusal> {
+    pub(crate) fn parse(text: &str) -> Result<Option<Self>, Refusal> {
         if text.is_empty() {
             return Ok(None);
         }
@@ -61,7 +61,7 @@ impl PageToken {
         read().map(Some).ok_or_else(|| Refusal::invalid("Invalid page_token: it is not one of this server"))
     }
 
-    fn print(&self) -> String {
+    pub(crate) fn print(&self) -> String {
         URL_SAFE_NO_PAD.encode([&self.at.micros().to_be_bytes(), self.last.as_bytes()].concat())
     }
 }
