@@ -1,12 +1,13 @@
 //! Moments that stories have found to be dangerous, each put together by hand: a story changes with every change of the
 //! simulation, and these stay.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use hearth_auth::Caller;
 use hearth_core::query::{Aggregate, Limit, QuerySpec, Source};
 use hearth_core::{CollectionPath, DocPath, Value, Version};
-use hearth_engine::{CommitError, Committed, Delivery, Opening, Outbox, ReadError, Single, Token};
+use hearth_engine::{Answer, CommitError, Committed, Delivery, Opening, Outbox, ReadError, Single, Token};
 use hearth_tests::Random;
 
 use crate::points::{Point, Who};
@@ -18,6 +19,7 @@ use crate::world::{Pending, asked};
 /// A database whose workers stand still until they are told to work.
 struct Moment {
     scheduler: Arc<Scheduler>,
+    machine: Machine,
     single: Single,
     outbox: Outbox,
     commits: i64,
@@ -31,7 +33,7 @@ impl Moment {
         scheduler.begin_life(None);
         let single = Single::open(&machine.parts, &machine.place, |log| Box::new(log)).unwrap();
         let outbox = single.outbox();
-        Self { scheduler, single, outbox, commits: 0 }
+        Self { scheduler, machine, single, outbox, commits: 0 }
     }
 
     /// Commits a new room; its commit is visible, and nobody was told of it.
@@ -78,6 +80,17 @@ impl Moment {
         answer.poll().expect("the job is done").unwrap()
     }
 
+    /// What asks for a result at a version, which then nobody has looked at yet.
+    fn reader(&self, spec: &QuerySpec, at: Version) -> impl FnOnce() -> Pending<Result<Answer, ReadError>> + use<> {
+        let database = self.single.database().clone();
+        let query = asked(&database, spec);
+        move || {
+            let mut answer = Pending::new(async move { database.query(&query, Some(at)).await });
+            assert!(answer.poll().is_none());
+            answer
+        }
+    }
+
     fn token(&self, spec: &QuerySpec) -> Token {
         let database = self.single.database().clone();
         let query = asked(&database, spec);
@@ -92,6 +105,16 @@ impl Drop for Moment {
     fn drop(&mut self) {
         self.scheduler.end();
     }
+}
+
+/// Does something when a point is passed again after so many times.
+fn interrupt_after(scheduler: &Arc<Scheduler>, times: usize, point: Point, aside: impl FnOnce() + Send + 'static) {
+    let later = scheduler.clone();
+    let aside: Box<dyn FnOnce() + Send> = Box::new(aside);
+    scheduler.interrupt_at(point, move || match times {
+        0 => aside(),
+        _ => interrupt_after(&later, times - 1, point, aside),
+    });
 }
 
 fn room(number: i64) -> DocPath {
@@ -223,4 +246,33 @@ fn who_joins_a_window_that_is_read_again_hears_of_a_commit_in_one_delivery() {
         other => panic!("{other:?}"),
     }
     assert!(moment.outbox.try_next().is_none());
+}
+
+/// Seed 6667: a reader of an old version came between the look at who holds what and the start of history's moving on, and
+/// was answered with holes.
+#[test]
+fn a_reader_that_comes_while_history_is_trimmed_finds_all_or_is_refused() {
+    let mut moment = Moment::new();
+    let rooms = QuerySpec::all(Source::Collection(CollectionPath::parse("rooms").unwrap()));
+    let old = moment.commit_untold();
+    let old = moment.tell(old);
+    moment.machine.clock().pass(Duration::from_secs(3_600));
+    let changed = moment.asked(vec![Deed::Set { path: room(1), n: 2, by: 2 }]);
+    moment.scheduler.turns_of(Who::Plan);
+    moment.scheduler.turns_of(Who::Log);
+    moment.tell(changed);
+    moment.scheduler.turns_of(Who::Apply);
+    moment.machine.clock().pass(2 * hearth_engine::Limits::default().history);
+    let read = Arc::new(Mutex::new(None));
+    let (place, ask) = (read.clone(), moment.reader(&rooms, old));
+    // At the third read, of what was changed: it has looked by then who holds what.
+    interrupt_after(&moment.scheduler, 2, Point::Read(Who::Maintain), move || *place.lock().unwrap() = Some(ask()));
+    let scheduler = moment.scheduler.clone();
+    scheduler.act_as(Who::Maintain, || moment.single.maintain()).unwrap();
+    moment.scheduler.do_jobs();
+    let mut read = read.lock().unwrap().take().expect("history was trimmed");
+    match read.poll().expect("the job is done") {
+        Ok(answer) => assert_eq!(answer.docs.len(), 1),
+        Err(error) => assert!(matches!(error, ReadError::Forgotten { .. }), "{error}"),
+    }
 }

@@ -58,6 +58,10 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    pub(crate) fn clock(&self) -> &ManualClock {
+        &self.clock
+    }
+
     pub(crate) fn new(scheduler: &Arc<Scheduler>, limits: Limits) -> Self {
         let clock = Arc::new(ManualClock::at(NOW));
         let disk = SimDisk::new(scheduler);

@@ -45,8 +45,6 @@ use crate::writer::{self, Ask, Reply, Shared, Writer};
 
 /// How long a caller whose commit found the queue full is asked to wait.
 const RETRY_AFTER_MS: u64 = 100;
-/// How long a backup waits for an entry of its moment; then it goes as far as there are commits.
-const TICK_TIME_MAX: Duration = Duration::from_secs(10);
 /// A page of the change feed ends with the commit that takes it over so many bytes, as document sizes are counted: what
 /// was and what is.
 const FEED_PAGE_BYTES_MAX: usize = 4 << 20;
@@ -212,11 +210,11 @@ impl Database {
     /// when one is due.
     pub(crate) fn maintain(&self) -> Result<(), StateError> {
         if self.inner.feed.has_listeners() {
-            self.ask(Ask::Tick { at_least: Version::ZERO });
+            self.ask(Ask::Tick { at_least: Version::ZERO, reply: None });
         }
         let shared = &self.inner.shared;
         let old = shared.time.micros().saturating_sub(shared.limits.history.as_micros() as u64);
-        history::trim(shared, Version::from_micros(old))?;
+        history::trim(shared, Version::from_micros(old), || self.inner.feed.told.version())?;
         self.keep();
         Ok(())
     }
@@ -464,8 +462,8 @@ impl Database {
                 return Err(ReadError::NotYet { at, visible: self.visible() });
             }
             // Time has passed and nothing was committed: say so in the log, so that no later commit undercuts the read.
-            self.ask(Ask::Tick { at_least: at });
-            shared.visible.above(Version::from_micros(at.micros() - 1)).await;
+            let said = self.write(|reply| Ask::Tick { at_least: at, reply: Some(reply) }).await;
+            said.map_err(|cause| ReadError::NotReached { at, cause: cause.to_string().into() })?;
         }
         let view = self.inner.feed.view_at(at);
         // Pinned first and looked at then: from here on nothing of it is removed.
@@ -645,9 +643,7 @@ impl Database {
         // there was up to now. A log that takes nothing more is copied as far as it goes.
         let now = Version::from_micros(shared.time.micros());
         if self.read_only().is_none() && self.visible() < now {
-            self.ask(Ask::Tick { at_least: now });
-            let reached = shared.visible.above(Version::from_micros(now.micros() - 1));
-            let _ = tokio::time::timeout(TICK_TIME_MAX, reached).await;
+            let _ = self.write(|reply| Ask::Tick { at_least: now, reply: Some(reply) }).await;
         }
         let version = self.visible();
         let snapshots = tokio::task::spawn_blocking(move || archive.whole().map(|whole| (archive.database, whole)));
@@ -687,10 +683,16 @@ impl Database {
     ) -> Result<FeedPage, ReadError> {
         let inner = self.inner.clone();
         self.blocking(move || {
-            let view = inner.shared.view();
-            let oldest = inner.shared.history_start();
-            let reset = after < oldest;
-            read_feed(&inner.feed, &view, after.max(oldest), changes_max, reset)
+            // Held while it is read: what a commit changed is looked up at the version before.
+            let (view, from, _held) = loop {
+                let view = inner.shared.view();
+                let from = after.max(inner.shared.history_start()).min(view.version());
+                let held = inner.shared.view_at(from);
+                if inner.shared.history_start() <= from {
+                    break (view, from, held);
+                }
+            };
+            read_feed(&inner.feed, &view, from, changes_max, after < from)
         })
         .await
     }

@@ -21,10 +21,10 @@ const CHANGES_PER_BATCH: usize = 1_000;
 const VERSIONS_PER_DOCUMENT: usize = 10_000;
 
 /// Moves the start of history up to `until`, and on as long as more bytes than allowed are kept; but only as far as readers
-/// let it. Removes what that supersedes.
+/// let it, and not over what the feed, which is at `told`, has still to read. Removes what that supersedes.
 ///
 /// Returns the new start.
-pub(crate) fn trim(shared: &Shared, until: Version) -> Result<Version, StateError> {
+pub(crate) fn trim(shared: &Shared, until: Version, told: impl Fn() -> Version) -> Result<Version, StateError> {
     // The applier is kept away meanwhile: an entry of a group's index that a new commit adds must not be lost to a
     // removal that was decided before it.
     let _alone = shared.memtable.pause();
@@ -35,7 +35,7 @@ pub(crate) fn trim(shared: &Shared, until: Version) -> Result<Version, StateErro
         let (bytes, bytes_max) = (number(&**store, &shared.keyspace.superseded())?, shared.limits.history_bytes_max);
         let excess = bytes.saturating_sub(bytes_max);
         let until = if excess > 0 { applied } else { until.min(applied) };
-        let until = shared.pins.oldest().map_or(until, |pinned| until.min(pinned));
+        let until = shared.pins.oldest().map_or(until, |pinned| until.min(pinned)).min(told());
         if until <= start {
             return Ok(start);
         }
@@ -79,9 +79,12 @@ fn trim_commit(shared: &Shared, version: Version) -> Result<(), StateError> {
     remove(shared, version, changes)
 }
 
+/// Moves the start of history, and removes what that supersedes, unless a reader of what goes has come meanwhile.
 fn remove(shared: &Shared, start: Version, changes: Vec<(Vec<u8>, Blob)>) -> Result<(), StateError> {
     let keyspace = shared.keyspace;
-    shared.set_history_start(start);
+    if !shared.forget_before(start) {
+        return Ok(());
+    }
     let mut batch = Batch::new();
     batch.put(keyspace.history_start(), Blob::from(start.micros().to_be_bytes()));
     let doc_keys: BTreeSet<Blob> = changes.iter().map(|(_, doc_key)| doc_key.clone()).collect();

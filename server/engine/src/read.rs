@@ -22,6 +22,8 @@ use crate::view::{BackwardKeys, BackwardScan, DocumentScan, MergedScan, StateErr
 pub enum ReadError {
     #[error("version {at} lies in the future; the newest is {visible}")]
     NotYet { at: Version, visible: Version },
+    #[error("version {at} cannot be read yet, since nothing can be written up to it: {cause}")]
+    NotReached { at: Version, cause: Box<str> },
     #[error("version {at} is no longer kept; the oldest is {oldest}")]
     Forgotten { at: Version, oldest: Version },
     #[error("the result holds more than {limit} documents; set a limit")]

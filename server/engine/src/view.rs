@@ -34,6 +34,16 @@ impl Pins {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).keys().next().copied()
     }
 
+    /// Does something, unless a version older than `version` is held. Nobody takes hold of one meanwhile.
+    pub(crate) fn unless_older(&self, version: Version, act: impl FnOnce()) -> bool {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = held.keys().next().is_none_or(|oldest| *oldest >= version);
+        if free {
+            act();
+        }
+        free
+    }
+
     fn add(&self, version: Version) {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner).entry(version).or_default() += 1;
     }

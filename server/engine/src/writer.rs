@@ -47,7 +47,7 @@ pub(crate) enum Ask {
     /// A commit, by whom, and whom to tell.
     Commit { scope: Box<str>, request: CommitRequest, reply: Reply },
     /// Let `visible` move to the clock's time, and to this version at least, though nothing is committed.
-    Tick { at_least: Version },
+    Tick { at_least: Version, reply: Option<Reply> },
     /// Everything is to be gone, and a new epoch to begin.
     Wipe { epoch: u64, reply: Reply },
     /// Nothing; the stages look after what else there is to do.
@@ -111,9 +111,15 @@ impl Shared {
         Version::from_micros(self.history_start.load(Ordering::Acquire))
     }
 
-    /// Forgets what is older. Never moves back.
-    pub(crate) fn set_history_start(&self, version: Version) {
+    /// Forgets what is older, also what readers hold: they see a database of before a wipe. Never moves back.
+    fn set_history_start(&self, version: Version) {
         self.history_start.fetch_max(version.micros(), Ordering::AcqRel);
+    }
+
+    /// Forgets what is older, unless a reader holds it; says whether that is done. A reader pins first and looks at the
+    /// start of history then, so it either keeps the start back or sees that it came too late.
+    pub(crate) fn forget_before(&self, version: Version) -> bool {
+        self.pins.unless_older(version, || self.set_history_start(version))
     }
 
     /// The database at its newest readable version.
@@ -241,10 +247,13 @@ impl Worker for Planner {
                 return Turn::Nothing;
             }
             Err(error) => {
-                if let Ask::Commit { reply, .. } | Ask::Wipe { reply, .. } = first {
-                    // Whoever asked may have gone; then nobody is to be told.
-                    let _ = reply.send(Err(error));
-                }
+                let reply = match first {
+                    Ask::Commit { reply, .. } | Ask::Wipe { reply, .. } => Some(reply),
+                    Ask::Tick { reply, .. } => reply,
+                    Ask::Nudge => None,
+                };
+                // Whoever asked may have gone; then nobody is to be told.
+                let _ = reply.map(|reply| reply.send(Err(error)));
                 return Turn::Worked;
             }
         }
@@ -346,7 +355,11 @@ impl Planner {
         let mut next = Some(first);
         while let Some(ask) = next {
             match ask {
-                Ask::Tick { at_least } => self.tick(at_least, &mut group),
+                Ask::Tick { at_least, reply } => {
+                    let version = self.tick(at_least, &mut group);
+                    let verdict = Ok(Committed { version, results: Vec::new(), replayed: false });
+                    group.verdicts.extend(reply.map(|reply| (reply, verdict)));
+                }
                 Ask::Nudge => {}
                 Ask::Wipe { .. } => {
                     self.held = Some(ask);
@@ -387,11 +400,12 @@ impl Planner {
         }
     }
 
-    fn tick(&mut self, at_least: Version, group: &mut Group) {
+    fn tick(&mut self, at_least: Version, group: &mut Group) -> Version {
         let version = self.planned.next(self.shared.time.micros().max(at_least.micros()));
         group.entries.push(Entry { version, kind: kind::TICK, body: Vec::new() });
         group.commits.push((Arc::new(Commit { version, changes: Vec::new() }), 0));
         self.planned = version;
+        version
     }
 
     fn commit(

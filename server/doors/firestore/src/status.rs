@@ -179,7 +179,7 @@ impl From<ReadError> for Refusal {
             ReadError::TooMany { .. } | ReadError::TooManyListeners { .. } => Self::new(Code::ResourceExhausted, text),
             ReadError::Deadline { .. } => Self::new(Code::DeadlineExceeded, text),
             ReadError::ForeignToken => Self::invalid(text),
-            ReadError::Closed => Self::new(Code::Unavailable, text),
+            ReadError::Closed | ReadError::NotReached { .. } => Self::new(Code::Unavailable, text),
             ReadError::State(_) => Self::new(Code::DataLoss, text),
         }
     }

@@ -208,7 +208,9 @@ impl From<ReadError> for Problem {
                 let limit = serde_json::json!({ "name": "listeners_per_connection_max", "value": limit });
                 Self::new(Code::ResourceExhausted, error.to_string()).with("limit", limit)
             }
-            ReadError::Closed => Self::new(Code::Unavailable, error.to_string()).retry_after_ms(1_000),
+            ReadError::Closed | ReadError::NotReached { .. } => {
+                Self::new(Code::Unavailable, error.to_string()).retry_after_ms(1_000)
+            }
             ReadError::State(_) => Self::new(Code::DataLoss, error.to_string()),
         }
     }
