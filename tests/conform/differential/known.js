@@ -27,9 +27,9 @@ export const KNOWN = [
       [INVALID_ARGUMENT, FAILED_PRECONDITION].includes(theirs?.code) && ours?.code === undefined && words.test(theirs.message),
   })),
   {
-    why: 'refused by both, in other words: a create or update that another write of the same commit has made impossible',
+    why: 'refused by both, in other words: what another write of the same commit has made impossible',
     applies: ({ ours, theirs }) =>
-      [NOT_FOUND, ALREADY_EXISTS].includes(ours?.code) && /Cannot .* then (insert|update) an entity/.test(theirs?.message ?? ''),
+      [NOT_FOUND, ALREADY_EXISTS].includes(ours?.code) && /Cannot .* then (insert|update|delete) an entity/.test(theirs?.message ?? ''),
   },
   {
     // Seen with `__name__ desc` and `__name__ == …`, in the emulator alone.
