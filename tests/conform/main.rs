@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use hearth_tests::compatibility::{Compatibility, Row};
-use hearth_tests::{Server, repository};
+use hearth_tests::{Server, hearth, repository};
 
 /// Runs a client's tests with the server's address where Google's tools look for an emulator.
 fn run(server: &Server, command: &mut Command) {
@@ -116,4 +116,14 @@ fn every_public_name_of_the_sdks_has_a_row() {
         assert_eq!(is.difference(&said).collect::<Vec<_>>(), [""; 0], "{sdk} has names without a row");
         assert_eq!(said.difference(&is).collect::<Vec<_>>(), [""; 0], "{sdk} has no such names");
     }
+}
+
+#[test]
+fn an_app_that_names_no_server_finds_that_of_hearth_exec() {
+    let tests = repository().join("tests");
+    installed(&tests.join("conform/web/node_modules/firebase"));
+    let script = tests.join("conform/web/exec.js");
+    let script = script.to_str().expect("the repository's path is text");
+    let ended = hearth(&["exec", "--project", "shop", "--", "node", script]);
+    assert_eq!(ended.code(), 0, "{ended:#?}");
 }

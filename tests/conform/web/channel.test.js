@@ -16,7 +16,7 @@ const MODES = {
  */
 const TRUSTING = { experimentalAutoDetectLongPolling: false };
 
-const { app } = withSdk();
+const { app, url } = withSdk();
 
 /**
  * The requests by which a page hears of things.
@@ -24,6 +24,22 @@ const { app } = withSdk();
  * @param {URL[]} asked
  */
 const received = asked => asked.filter(url => url.searchParams.get('RID') === 'rpc');
+
+scene('a page that names no server finds that of /sdk/firebase-defaults.js', async ({ hearth, person }) => {
+  const page = await person();
+  await page.goto(url());
+  await page.addScriptTag({ url: `${hearth.host}/sdk/firebase-defaults.js` });
+  const data = await page.evaluate(async () => {
+    const { initializeApp } = await import(`${location.origin}/firebase-app.js`);
+    const sdk = await import(`${location.origin}/firebase-firestore.js`);
+    const db = sdk.getFirestore(initializeApp());
+    await sdk.setDoc(sdk.doc(db, 'rooms/lobby'), { open: true });
+    return (await sdk.getDoc(sdk.doc(db, 'rooms/lobby'))).data();
+  });
+  assert.deepEqual(data, { open: true });
+  const answer = await fetch(`${hearth.host}/p/demo/db/rooms/lobby`);
+  assert.deepEqual((await answer.json()).data, { open: true });
+});
 
 for (const [mode, settings] of Object.entries(MODES)) {
   scene(`two pages see each other's writes, ${mode}`, async ({ hearth, person }) => {

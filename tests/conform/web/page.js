@@ -14,6 +14,8 @@ export function withSdk() {
   before(async () => void (site = await serveSdk()));
   after(() => site.close());
   return {
+    /** Where the SDK's files are. */
+    url: () => site.url,
     /**
      * Opens the SDK in a page. Its requests to the server are noted.
      *
