@@ -16,6 +16,8 @@ const { app } = withSdk();
 const KILLS = 2;
 /** Writes that each client sees acknowledged between two kills. */
 const WRITES_BETWEEN = 5;
+/** How far each goes on meanwhile: a kill comes while it writes, and while one waits the others do not write thousands. */
+const WRITES_AHEAD = 30;
 
 /**
  * A listener's memory, that notes each step back: a counter that falls, or an entry of the log that is gone. It runs here
@@ -58,9 +60,13 @@ async function begin(page, name, writes) {
     sdk.onSnapshot(sdk.collection(db, 'counters'), options, server(counters), fail);
     sdk.onSnapshot(sdk.collection(db, 'log'), options, server(log), fail);
     globalThis.acked = [];
+    globalThis.goal = 0;
+    globalThis.more = () => {};
     globalThis.writing = ${writes};
     globalThis.ended = (async () => {
       for (let n = 1; globalThis.writing; n++) {
+        while (globalThis.writing && n > globalThis.goal) await new Promise(done => void (globalThis.more = done));
+        if (!globalThis.writing) break;
         // Two at a time, so that a kill comes between writes that are on their way together.
         await Promise.all([sdk.setDoc(sdk.doc(db, 'counters/${name}'), { n }), sdk.setDoc(sdk.doc(db, 'log/${name}-' + n), { n })]);
         globalThis.acked.push(n);
@@ -93,8 +99,11 @@ function beginNode(host) {
   const stops = [db.collection('counters').onSnapshot(tell(counters), fail), db.collection('log').onSnapshot(tell(log), fail)];
   const acked = /** @type {number[]} */ ([]);
   let writing = true;
+  let goal = 0;
   const ended = (async () => {
-    for (let n = 1; writing; n++) {
+    for (let n = 1; ; n++) {
+      await until(() => n <= goal || !writing);
+      if (!writing) break;
       // A write whose answer the kill took is neither done nor undone, as far as this client can know: it goes on.
       const outcome = await db.batch().set(db.doc('counters/node'), { n }).set(db.doc(`log/node-${n}`), { n }).commit().catch(() => null);
       if (!outcome) continue;
@@ -106,8 +115,13 @@ function beginNode(host) {
   })();
   return {
     shown, acked, until,
+    writeUpTo: (/** @type {number} */ n) => {
+      goal = n;
+      wake();
+    },
     stop: async () => {
       writing = false;
+      wake();
       await ended;
     },
     close: async () => {
@@ -131,15 +145,23 @@ scene('clients of every kind listen and write while the server is killed', async
   try {
     for (let kills = 0; kills <= KILLS; kills++) {
       if (kills) await hearth.restart();
+      // Numbers and not acknowledgements: where the kill took an answer, the Node client goes on to the next.
+      node.writeUpTo((node.acked.at(-1) ?? 0) + WRITES_BETWEEN + WRITES_AHEAD);
+      const writers = [];
+      for (const { page } of [one, two]) {
+        const from = await run(page, `
+          globalThis.goal = acked.length + ${WRITES_BETWEEN + WRITES_AHEAD};
+          globalThis.more();
+          return acked.length + ${WRITES_BETWEEN};
+        `);
+        writers.push({ page, from });
+      }
       const from = node.acked.length + WRITES_BETWEEN;
       await node.until(() => node.acked.length >= from);
-      for (const { page } of [one, two]) {
-        const from = await run(page, `return acked.length + ${WRITES_BETWEEN}`);
-        await until(page, from => /** @type {any} */ (globalThis).acked.length >= from, from);
-      }
+      for (const { page, from } of writers) await until(page, from => /** @type {any} */ (globalThis).acked.length >= from, from);
     }
     await node.stop();
-    for (const page of pages) await run(page, `globalThis.writing = false; await globalThis.ended`);
+    for (const page of pages) await run(page, `globalThis.writing = false; globalThis.more(); await globalThis.ended`);
 
     // What is really there.
     const counters = Object.fromEntries((await hearth.ask('GET', '/p/demo/db/counters')).docs.map((/** @type {any} */ doc) => [doc.path.split('/')[1], doc.data.n]));
