@@ -173,8 +173,7 @@ impl Feed {
         let metrics = self.shared.metrics.clone();
         let event = Arc::new(SharedEvent::new(watched.query.clone(), token, event, metrics));
         for listener in &watched.listeners {
-            held.hold(&listener.inbox);
-            listener.inbox.put(version, listener.target, &event);
+            held.put(listener, &event);
         }
     }
 
@@ -432,27 +431,32 @@ impl Listener {
     }
 }
 
-/// Outboxes that hold a version back until this is dropped: until all events of its commit are in.
+/// Outboxes that hold a version back until this is dropped, until all events of its commit are in: once for each event, and
+/// for each listener of what is read again.
 struct Held {
     version: Version,
-    inboxes: HashMap<usize, Arc<Inbox>>,
+    inboxes: Vec<Arc<Inbox>>,
 }
 
 impl Held {
     fn new(version: Version) -> Self {
-        Self { version, inboxes: HashMap::new() }
+        Self { version, inboxes: Vec::new() }
     }
 
     fn hold(&mut self, inbox: &Arc<Inbox>) {
-        self.inboxes.entry(Arc::as_ptr(inbox) as usize).or_insert_with(|| {
-            inbox.hold(self.version);
-            inbox.clone()
-        });
+        inbox.hold(self.version);
+        self.inboxes.push(inbox.clone());
+    }
+
+    /// Puts an event into a listener's outbox, and holds it there.
+    fn put(&mut self, listener: &Listener, event: &Arc<SharedEvent>) {
+        listener.inbox.put_held(self.version, listener.target, event);
+        self.inboxes.push(listener.inbox.clone());
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.inboxes.values().for_each(|inbox| inbox.release(self.version));
+        self.inboxes.iter().for_each(|inbox| inbox.release(self.version));
     }
 }

@@ -4,10 +4,13 @@
 //! (a limit window that is read again), the outbox holds that version and all above it back. A reader that is too
 //! slow loses its queue: the targets concerned lag, and catch up from history when it reads again.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::Poll;
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use hearth_core::query::Query;
 use hearth_core::watch::{Event, EventChange};
 use hearth_core::{Version, size};
@@ -114,7 +117,7 @@ impl Outbox {
 
     pub(crate) fn bounded(bytes_max: usize, metrics: Arc<Metrics>) -> Self {
         let inbox =
-            Inbox { bytes_max, metrics, inside: Mutex::default(), news: Notify::new(), released: Notify::new() };
+            Inbox { bytes_max, metrics, inside: Mutex::default(), reader: AtomicWaker::new(), released: Notify::new() };
         Self { handle: Arc::new(Handle { inbox: Arc::new(inbox), feeds: Mutex::default() }) }
     }
 
@@ -130,15 +133,15 @@ impl Outbox {
         self.handle.feeds.lock().unwrap_or_else(PoisonError::into_inner).remove(&target);
     }
 
-    /// What comes next; waits for it. Nothing is lost when the wait is given up.
+    /// What comes next; waits for it. Nothing is lost when the wait is given up. An outbox has one reader: only the last
+    /// that waits is woken.
     pub async fn next(&self) -> Delivery {
-        loop {
-            let news = self.handle.inbox.news.notified();
-            if let Some(delivery) = self.try_next() {
-                return delivery;
-            }
-            news.await;
-        }
+        poll_fn(|cx| {
+            // Registered before the look, so that what comes in between is not missed.
+            self.handle.inbox.reader.register(cx.waker());
+            self.try_next().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 
     /// What comes next, if it is there.
@@ -166,7 +169,7 @@ impl Outbox {
     /// Whether something of `version` or below is still being worked out. The reply to one's own commit at that version
     /// is to wait until it is not, and until [`Outbox::try_next`] has nothing.
     pub fn holds(&self, version: Version) -> bool {
-        self.handle.inbox.inside().holds.first_key_value().is_some_and(|(held, _)| *held <= version)
+        self.handle.inbox.inside().holds.first().is_some_and(|(held, _)| *held <= version)
     }
 }
 
@@ -176,14 +179,19 @@ pub(crate) struct Inbox {
     metrics: Arc<Metrics>,
     // Held to move events in or out, never while anything is read or encoded.
     inside: Mutex<Inside>,
-    news: Notify,
+    reader: AtomicWaker,
     released: Notify,
 }
 
+/// Events of one version that wait.
+type Waiting = Vec<(TargetId, Arc<SharedEvent>)>;
+
 #[derive(Default)]
 struct Inside {
-    queue: BTreeMap<Version, Vec<(TargetId, Arc<SharedEvent>)>>,
-    holds: BTreeMap<Version, usize>,
+    /// By version, rising. Lists and not maps: they are short, and keep their memory from one event to the next.
+    queue: VecDeque<(Version, Waiting)>,
+    /// How often each version is held, by version, rising.
+    holds: Vec<(Version, usize)>,
     targets: HashMap<TargetId, Target>,
     lagged: VecDeque<TargetId>,
     bytes: usize,
@@ -195,6 +203,25 @@ struct Target {
     /// Up to which version the reader has been told.
     told: Version,
     stage: Stage,
+}
+
+impl Inside {
+    fn hold(&mut self, version: Version) {
+        match self.holds.binary_search_by_key(&version, |(held, _)| *held) {
+            Ok(at) => self.holds[at].1 += 1,
+            Err(at) => self.holds.insert(at, (version, 1)),
+        }
+    }
+
+    fn enqueue(&mut self, version: Version, event: (TargetId, Arc<SharedEvent>)) {
+        // Versions come in their order, but for what was worked out late.
+        let at = self.queue.iter().rposition(|(waiting, _)| *waiting <= version);
+        match at.map(|at| (at, &mut self.queue[at])) {
+            Some((_, (waiting, events))) if *waiting == version => events.push(event),
+            Some((at, _)) => self.queue.insert(at + 1, (version, vec![event])),
+            None => self.queue.push_front((version, vec![event])),
+        }
+    }
 }
 
 /// Where a listener stands.
@@ -254,7 +281,7 @@ impl Inbox {
                 Stage::Gated | Stage::Open | Stage::Lagging => state.stage = Stage::Open,
             }
         }
-        self.news.notify_one();
+        self.reader.wake();
     }
 
     /// Forgets a listener and what waits for it.
@@ -273,7 +300,7 @@ impl Inbox {
 
     fn drop_events(&self, inside: &mut Inside, unwanted: impl Fn(TargetId) -> bool) {
         let mut freed = 0;
-        inside.queue.retain(|_, events| {
+        inside.queue.retain_mut(|(_, events)| {
             events.retain(|(target, event)| {
                 let drops = unwanted(*target);
                 freed += if drops { event.weight } else { 0 };
@@ -285,16 +312,17 @@ impl Inbox {
         self.metrics.outbox_bytes.dec_by(freed as i64);
     }
 
-    /// Puts an event in. The reader sees it when no hold at or below its version is left.
-    pub(crate) fn put(&self, version: Version, target: TargetId, event: &Arc<SharedEvent>) {
+    /// Puts an event in and holds its version back, which is to be released once all events of the version are in.
+    pub(crate) fn put_held(&self, version: Version, target: TargetId, event: &Arc<SharedEvent>) {
         let mut inside = self.inside();
+        inside.hold(version);
         match inside.targets.get(&target) {
             None => return,
             Some(Target { stage: Stage::Lagging | Stage::GatedAndDropped, .. }) => return,
             Some(Target { told, .. }) if *told >= version => return,
             Some(_) => {}
         }
-        inside.queue.entry(version).or_default().push((target, event.clone()));
+        inside.enqueue(version, (target, event.clone()));
         inside.bytes += event.weight;
         self.metrics.outbox_bytes.inc_by(event.weight as i64);
         if inside.bytes > self.bytes_max {
@@ -304,7 +332,8 @@ impl Inbox {
 
     /// Drops everything that waits; its listeners lag.
     fn overflow(&self, inside: &mut Inside) {
-        let mut dropped: Vec<TargetId> = inside.queue.values().flatten().map(|(target, _)| *target).collect();
+        let mut dropped: Vec<TargetId> =
+            inside.queue.iter().flat_map(|(_, events)| events).map(|(target, _)| *target).collect();
         dropped.sort_unstable();
         dropped.dedup();
         self.drop_events(inside, |_| true);
@@ -335,32 +364,34 @@ impl Inbox {
                 Stage::Lagging => {}
             }
         }
-        self.news.notify_one();
+        self.reader.wake();
     }
 
     /// Holds back `version` and all above it.
     pub(crate) fn hold(&self, version: Version) {
-        *self.inside().holds.entry(version).or_default() += 1;
+        self.inside().hold(version);
     }
 
-    /// Takes one hold of `version` away and wakes the reader.
+    /// Takes one hold of `version` away, and wakes the reader when it was the last.
     pub(crate) fn release(&self, version: Version) {
-        let mut inside = self.inside();
-        if let Some(count) = inside.holds.get_mut(&version) {
-            *count -= 1;
-            if *count == 0 {
-                inside.holds.remove(&version);
+        {
+            let holds = &mut self.inside().holds;
+            if let Ok(at) = holds.binary_search_by_key(&version, |(held, _)| *held) {
+                holds[at].1 -= 1;
+                if holds[at].1 > 0 {
+                    return;
+                }
+                holds.remove(at);
             }
         }
-        drop(inside);
         self.released.notify_waiters();
-        self.news.notify_one();
+        self.reader.wake();
     }
 
     /// Tells the reader to close.
     pub(crate) fn shut(&self) {
         self.inside().closing = true;
-        self.news.notify_one();
+        self.reader.wake();
     }
 
     fn take(&self) -> Option<Delivery> {
@@ -369,15 +400,20 @@ impl Inbox {
         if let Some(target) = inside.lagged.pop_front() {
             return Some(Delivery::Lagged(target));
         }
-        let hold = inside.holds.first_key_value().map_or(Version::MAX, |(version, _)| *version);
-        let versions: Vec<Version> = inside.queue.range(..hold).map(|(version, _)| *version).collect();
-        for version in versions {
-            let Some(waiting) = inside.queue.get_mut(&version) else { continue };
+        let hold = inside.holds.first().map_or(Version::MAX, |(version, _)| *version);
+        let mut at = 0;
+        while let Some((version, waiting)) = inside.queue.get_mut(at).filter(|(version, _)| *version < hold) {
+            let version = *version;
             let targets = &inside.targets;
             let gated = |target: &TargetId| targets.get(target).is_some_and(|target| target.stage.is_gated());
-            let mut events: Vec<_> = waiting.extract_if(.., |(target, _)| !gated(target)).collect();
+            let mut events: Vec<_> = match waiting.iter().any(|(target, _)| gated(target)) {
+                false => std::mem::take(waiting),
+                true => waiting.extract_if(.., |(target, _)| !gated(target)).collect(),
+            };
             if waiting.is_empty() {
-                inside.queue.remove(&version);
+                inside.queue.remove(at);
+            } else {
+                at += 1;
             }
             let freed: usize = events.iter().map(|(_, event)| event.weight).sum();
             inside.bytes -= freed;

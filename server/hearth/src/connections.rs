@@ -23,7 +23,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
@@ -51,6 +51,9 @@ const LAST_ANSWER_MAX: Duration = Duration::from_secs(60);
 const LAST_BYTES_MAX: Duration = Duration::from_secs(5);
 /// How often a silent HTTP/2 peer is asked for a sign of life, and how long it may take to give one.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
+/// Connections that may wait to be accepted; the system may allow fewer. When a server starts again its clients come all
+/// at once, and whoever finds no place here tries again only after a second.
+const WAITING_MAX: u32 = 4_096;
 /// How long nothing is accepted after the system could not give a connection, most likely for want of file handles.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often it is said that connections are refused.
@@ -160,6 +163,17 @@ fn group(peer: IpAddr, proxies: &[Network]) -> Option<IpAddr> {
         IpAddr::V4(_) => peer,
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     })
+}
+
+/// Listens on an address. Must be called within a runtime.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A server that starts again gets its port although connections of the last one are not quite over. Elsewhere this
+    // would mean that two may have one port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING_MAX)
 }
 
 /// Accepts connections until `stop` says so, and answers their requests. On return nothing more is accepted; those that
@@ -458,6 +472,16 @@ mod tests {
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(accept(listener, None, router, seats.clone(), stopped));
         (address, stop, seats, task)
+    }
+
+    #[tokio::test]
+    async fn hundreds_may_come_at_once_and_wait_to_be_accepted() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        // Nobody accepts: one that found no place would never be connected.
+        let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_secs(20)).unwrap();
+        let waiting: Vec<std::net::TcpStream> = (0..300).map(|_| connect()).collect();
+        assert_eq!(waiting.len(), 300);
     }
 
     #[tokio::test]

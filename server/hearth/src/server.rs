@@ -16,7 +16,6 @@ use hearth_engine::{Access, Backing, DatabaseError, Engine, Options, Projects, S
 use hearth_native::origin::Origins;
 use hearth_native::problem::Problem;
 use hearth_native::{Door, DoorOptions, Peer};
-use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use crate::args::ExecArgs;
@@ -72,7 +71,7 @@ async fn serve(mode: Mode, mut settings: Settings, command: Option<&ExecArgs>) -
     raise_file_limit();
     let admin = admin_key(mode, &settings)?;
     // Before anything is opened, so that a port in use changes nothing.
-    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+    let listener = connections::listen(settings.listen).map_err(|error| {
         let hint = match error.kind() {
             std::io::ErrorKind::AddrInUse => "; another program has it: stop that one, or choose another with --listen",
             _ => "",

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -63,16 +64,25 @@ pub(crate) struct Drive {
     setting: Setting,
     session: Session,
     outbox: Outbox,
-    /// What the engine is doing for this connection. Begun in the order in which it was asked for.
-    running: FuturesUnordered<BoxFuture<'static, Reply>>,
+    /// What the engine is doing for this connection, begun in the order in which it was asked for; the end of the server;
+    /// and ticks. All in one set, of which nothing is looked at before it is woken: a turn costs what has happened.
+    running: FuturesUnordered<BoxFuture<'static, Woken>>,
+    /// When the next tick is due that was asked for.
+    tick_at: Duration,
+}
+
+/// What comes of something that was begun.
+enum Woken {
+    Reply(Reply),
+    Stopping,
+    /// The tick that was due then.
+    Tick(Duration),
 }
 
 enum Happened {
-    Reply(Reply),
+    Woken(Woken),
     Delivery(Delivery),
     Settled(Vec<Version>),
-    Stopping,
-    Tick,
 }
 
 impl Drive {
@@ -88,7 +98,15 @@ impl Drive {
         };
         let session = Session::new(now(&setting.engine), caller, limits, liveness);
         let outbox = Outbox::new(&setting.engine);
-        Self { setting, session, outbox, running: FuturesUnordered::new() }
+        let running = FuturesUnordered::new();
+        let mut stopping = setting.stopping.clone();
+        let stops: BoxFuture<'static, Woken> = Box::pin(async move {
+            // An error means that the server is gone, which is as good as stopped.
+            let _ = stopping.wait_for(|stopping| *stopping).await.map(drop);
+            Woken::Stopping
+        });
+        running.push(stops);
+        Self { setting, session, outbox, running, tick_at: Duration::MAX }
     }
 
     /// Whether messages of the client are to be left unread for now.
@@ -135,18 +153,23 @@ impl Drive {
     /// Events are taken only when `ready`, that is when the link has room for them: what waits for a slow reader waits
     /// in the engine, which bounds it.
     pub(crate) async fn turn(&mut self, ready: bool) {
-        let Self { setting, session, outbox, running } = self;
-        let tick = session.tick_after(now(&setting.engine));
+        self.ask_for_tick();
+        let Self { session, outbox, running, .. } = self;
         let happened = tokio::select! {
-            Some(reply) = running.next() => Happened::Reply(reply),
+            Some(woken) = running.next() => Happened::Woken(woken),
             delivery = outbox.next(), if ready => Happened::Delivery(delivery),
             versions = settled(session, outbox), if ready => Happened::Settled(versions),
-            // An error means that the server is gone, which is as good as stopped.
-            _ = setting.stopping.wait_for(|stopping| *stopping), if !session.is_closed() => Happened::Stopping,
-            () = tokio::time::sleep(tick) => Happened::Tick,
         };
         match happened {
-            Happened::Reply(reply) => self.input(Input::Reply(reply)),
+            Happened::Woken(Woken::Reply(reply)) => self.input(Input::Reply(reply)),
+            Happened::Woken(Woken::Stopping) => self.input(Input::Closing),
+            Happened::Woken(Woken::Tick(at)) => {
+                // One that came too late is not the one that is waited for.
+                if at == self.tick_at {
+                    self.tick_at = Duration::MAX;
+                }
+                self.input(Input::Tick);
+            }
             Happened::Delivery(delivery) => self.deliver(delivery),
             Happened::Settled(versions) => {
                 while let Some(delivery) = self.outbox.try_next() {
@@ -156,8 +179,21 @@ impl Drive {
                     self.input(Input::Passed(version));
                 }
             }
-            Happened::Stopping => self.input(Input::Closing),
-            Happened::Tick => self.input(Input::Tick),
+        }
+    }
+
+    /// Asks for a tick when it is due before those that are on their way. One that is there too early does no harm: the
+    /// session looks what time it is.
+    fn ask_for_tick(&mut self) {
+        let now = now(&self.setting.engine);
+        let after = self.session.tick_after(now);
+        let at = now.elapsed.saturating_add(after);
+        if at < self.tick_at {
+            self.tick_at = at;
+            self.running.push(Box::pin(async move {
+                tokio::time::sleep(after).await;
+                Woken::Tick(at)
+            }));
         }
     }
 
@@ -217,7 +253,7 @@ impl Drive {
                 Box::pin(async move { Reply::Committed { id, outcome: commit_as(&database, &caller, *commit).await } })
             }
         };
-        self.running.push(reply);
+        self.running.push(Box::pin(async move { Woken::Reply(reply.await) }));
     }
 }
 

@@ -384,11 +384,6 @@ impl Session {
         &self.caller
     }
 
-    /// Whether the connection ends: nothing that comes is looked at any more.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed
-    }
-
     /// Whether messages of the client are to be left unread for now.
     pub(crate) fn is_full(&self) -> bool {
         self.under_way.len() >= self.limits.messages_max

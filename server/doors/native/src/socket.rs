@@ -29,6 +29,9 @@ pub(crate) use write::Writes;
 pub(crate) const PROTOCOL: &str = "hearth.v1";
 /// Before a token in the list of subprotocols: pages cannot set a header on a WebSocket.
 const BEARER: &str = "bearer.";
+/// Bytes that are read at once. The socket clears so many each time it looks whether something has come, which is after
+/// every event that it has written; and it keeps them for as long as it is open.
+const READ_BYTES: usize = 8 << 10;
 /// Bytes that a socket gathers before it writes.
 const WRITE_BYTES: usize = 64 << 10;
 /// Bytes that a socket may hold: one batch, and one message of whatever size a result may have.
@@ -59,6 +62,7 @@ pub(crate) async fn accept(parts: &mut Parts, message_bytes_max: usize) -> Resul
     Ok(upgrade
         .max_message_size(message_bytes_max)
         .max_frame_size(message_bytes_max)
+        .read_buffer_size(READ_BYTES)
         .write_buffer_size(WRITE_BYTES)
         .max_write_buffer_size(WRITE_BYTES_MAX)
         .protocols([PROTOCOL]))
@@ -129,6 +133,13 @@ async fn run(mut socket: WebSocket, mut drive: Drive) {
         }
         if let Some(close) = end.filter(|_| writes.is_idle()) {
             return part(socket, close).await;
+        }
+        // Mostly all of it leaves at once, and nothing else has to be looked at.
+        match poll_fn(|cx| Poll::Ready(writes.poll(&mut socket, cx))).await {
+            Poll::Ready(Ok(())) => continue,
+            // A close frame would wait behind what is stuck.
+            Poll::Ready(Err(_)) => return,
+            Poll::Pending => {}
         }
         // While the farewell is on its way, nothing else is done.
         let open = end.is_none();

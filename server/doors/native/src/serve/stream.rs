@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +13,16 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use hearth_auth::{Caller, TokenError};
 use hearth_core::Version;
 use hearth_core::query::Query;
 use hearth_engine::{
     Authorized, Database, Delivery, Difference, Opening, Outbox, Part, ReadError, SharedEvent, TargetId, Token,
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::read::VARY;
 use super::since::before;
@@ -36,12 +39,14 @@ const TARGET: TargetId = 1;
 pub(super) struct Life {
     door: Arc<Door>,
     request_id: String,
-    ends_at: Option<Instant>,
+    /// What may end the stream. None of it is looked at before it has happened: an event costs nothing of this.
+    ends: FuturesUnordered<BoxFuture<'static, Option<Problem>>>,
     /// How long it may be silent.
     silence_max: Duration,
-    next_comment: Instant,
+    /// When it has been silent for so long.
+    silence: Pin<Box<Sleep>>,
     /// The ticket that opened the stream.
-    ticket: Option<Ticketed>,
+    _ticket: Option<Ticketed>,
 }
 
 /// Why a stream stops waiting.
@@ -59,38 +64,40 @@ impl Life {
 
     /// One that has something to say of its own after another silence than that of an event stream.
     pub(super) fn with_silence(door: &Arc<Door>, asking: &mut Asking, silence_max: Duration) -> Self {
-        let ends = [asking.caller.expires_seconds(), asking.ticket.as_ref().map(|ticket| ticket.expires_seconds)];
-        let left = ends.into_iter().flatten().min().map(|end| end.saturating_sub(door.now_seconds()));
-        door.engine.metrics().connections.inc();
-        Self {
-            door: door.clone(),
-            request_id: asking.request_id.clone(),
-            ends_at: left.map(|left| Instant::now() + Duration::from_secs(left)),
-            silence_max,
-            next_comment: Instant::now() + silence_max,
-            ticket: asking.ticket.take(),
+        let ticket = asking.ticket.take();
+        let expiries = [asking.caller.expires_seconds(), ticket.as_ref().map(|ticket| ticket.expires_seconds)];
+        let left = expiries.into_iter().flatten().min().map(|end| end.saturating_sub(door.now_seconds()));
+        let ends: FuturesUnordered<BoxFuture<'static, Option<Problem>>> = FuturesUnordered::new();
+        let stopping = door.clone();
+        ends.push(Box::pin(async move {
+            stopping.stopped().await;
+            Some(stops())
+        }));
+        if let Some(left) = left {
+            let end = Instant::now() + Duration::from_secs(left);
+            ends.push(Box::pin(async move {
+                sleep_until(end).await;
+                Some(TokenError::Expired.into())
+            }));
         }
+        if let Some(ticket) = &ticket {
+            let taken_over = ticket.taken_over.clone();
+            ends.push(Box::pin(async move {
+                taken_over.notified().await;
+                None
+            }));
+        }
+        door.engine.metrics().connections.inc();
+        let silence = Box::pin(sleep(silence_max));
+        Self { door: door.clone(), request_id: asking.request_id.clone(), ends, silence_max, silence, _ticket: ticket }
     }
 
     /// Waits until the stream has something to say of its own.
-    pub(super) async fn wake(&self) -> Wake {
-        let expiry = async {
-            match self.ends_at {
-                Some(end) => sleep_until(end).await,
-                None => std::future::pending().await,
-            }
-        };
-        let taken_over = async {
-            match &self.ticket {
-                Some(ticket) => ticket.taken_over.notified().await,
-                None => std::future::pending().await,
-            }
-        };
+    pub(super) async fn wake(&mut self) -> Wake {
         tokio::select! {
-            () = expiry => Wake::End(Some(TokenError::Expired.into())),
-            () = taken_over => Wake::End(None),
-            () = self.door.stopped() => Wake::End(Some(stopping())),
-            () = sleep_until(self.next_comment) => Wake::Comment,
+            // The end of the server is always among them.
+            end = self.ends.next() => Wake::End(end.flatten()),
+            () = self.silence.as_mut() => Wake::Comment,
         }
     }
 
@@ -102,7 +109,7 @@ impl Life {
 
     /// Silence begins anew.
     pub(super) fn rest(&mut self) {
-        self.next_comment = Instant::now() + self.silence_max;
+        self.silence.as_mut().reset(Instant::now() + self.silence_max);
     }
 
     /// The last words of the stream.
@@ -117,7 +124,7 @@ impl Drop for Life {
     }
 }
 
-fn stopping() -> Problem {
+fn stops() -> Problem {
     Problem::new(Code::Unavailable, "the server stops").retry_after_ms(1_000)
 }
 
@@ -259,7 +266,7 @@ impl Stream {
                 Ok(opening) => self.open(opening, None),
                 Err(error) => self.end(Some(error.into())),
             },
-            Delivery::Closing => self.end(Some(stopping())),
+            Delivery::Closing => self.end(Some(stops())),
         }
     }
 
@@ -274,7 +281,7 @@ impl Stream {
         }
     }
 
-    async fn part(&self, part: &Part, at: Option<Version>) -> Bytes {
+    async fn part(&mut self, part: &Part, at: Option<Version>) -> Bytes {
         let before = match at {
             Some(at) if self.patches => Some(before(&self.database, &self.caller, &part.event, at).await),
             _ => None,
