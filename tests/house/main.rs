@@ -6,6 +6,7 @@
 mod arrows;
 mod compatibility;
 mod docs;
+mod performance;
 mod purity;
 mod schemas;
 mod tracked;
