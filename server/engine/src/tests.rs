@@ -741,6 +741,19 @@ async fn a_commit_whose_log_write_failed_is_as_if_it_never_was() {
     assert!(outbox.try_next().is_none());
 }
 
+#[tokio::test]
+async fn a_read_of_a_version_that_the_log_cannot_reach_is_refused_and_not_kept_waiting() {
+    let failures = Failures::default();
+    let (database, _) = on_failing(&failures);
+    let nobody = database.authorize_get(&Caller::Anonymous, path("rooms/a")).unwrap();
+    let now = Version::from_micros(NOW);
+    failures.lock().unwrap().push_back(Some(full()));
+    let refused = database.get(&nobody, Some(now)).await;
+    assert!(matches!(refused, Err(ReadError::NotReached { at, .. }) if at == now), "{refused:?}");
+    // Where there is space again it is reached.
+    assert_eq!(database.get(&nobody, Some(now)).await.unwrap().version, now);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_writers_and_listeners_agree_at_every_version() {
     let engine = in_memory(Limits { outbox_bytes_max: 6_000, ..Limits::default() });
