@@ -462,7 +462,7 @@ impl Query {
         }
     }
 
-    /// The same query from just behind a row of its result, at most so many documents: how a long result is read in parts.
+    /// The same query from just behind a row of its result, at most so many documents: how a long result is read in pages.
     /// Only for a query that answers with documents and counts its limit from the start of the order.
     pub fn behind(&self, row: &Row, limit: u32) -> Self {
         let mut rest = self.up_to(limit);

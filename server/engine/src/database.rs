@@ -1,19 +1,22 @@
 //! One database: what doors read, write and listen through.
 
+mod changes;
 mod pages;
+mod subtree;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hearth_auth::Caller;
-use hearth_core::change::{Change, Commit};
 use hearth_core::query::{Query, Source};
-use hearth_core::{DatabaseName, DocPath, Document, Id, Version, keys, size};
+use hearth_core::{DatabaseName, DocPath, Document, Id, Version};
 use hearth_store::{Blob, CommitLog, Direction, LogCopy, LogPart, Store};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
+pub use changes::{FeedAccess, FeedPage};
 pub use pages::{Cost, Pages};
+pub use subtree::{Deleted, NotDeleted, Subtree, SubtreeError};
 
 use crate::applier::Applier;
 use crate::authorize::{Access, Act, Authorized, Denied};
@@ -37,7 +40,6 @@ use crate::read::{Answer, Budget, ReadError};
 use crate::rebuild::{self, Progress, RebuildError};
 use crate::request::{CommitError, CommitRequest, Committed};
 use crate::snapshot::SnapshotFailure;
-use crate::subtree::{self, Deleted, NotDeleted, Subtree};
 use crate::time::Time;
 use crate::token::Token;
 use crate::view::{StateError, View};
@@ -45,10 +47,6 @@ use crate::writer::{self, Ask, Reply, Shared, Writer};
 
 /// How long a caller whose commit found the queue full is asked to wait.
 const RETRY_AFTER_MS: u64 = 100;
-/// A page of the change feed ends with the commit that takes it over so many bytes, as document sizes are counted: what
-/// was and what is.
-const FEED_PAGE_BYTES_MAX: usize = 4 << 20;
-
 /// A handle of an open database. Cheap to clone; the database stays open as long as one is held.
 #[derive(Clone)]
 pub struct Database {
@@ -124,24 +122,9 @@ pub struct GetAnswer {
 /// A place of a collection: a document, or that one is missing which has others below it.
 pub type Place = (DocPath, Option<Arc<Document>>);
 
-/// The right to hear every commit.
-#[derive(Clone, Copy, Debug)]
-pub struct FeedAccess;
-
 /// The right to take away everything.
 #[derive(Clone, Copy, Debug)]
 pub struct Wipe;
-
-/// A part of the change feed.
-#[derive(Clone, Debug)]
-pub struct FeedPage {
-    /// Commits that changed documents, oldest first.
-    pub commits: Vec<Arc<Commit>>,
-    /// Everything up to this version has been told.
-    pub version: Version,
-    /// Whether commits before these are no longer kept: the reader has missed some.
-    pub reset: bool,
-}
 
 impl Database {
     /// Opens a database: what the log holds beyond the state is replayed into it first.
@@ -314,16 +297,6 @@ impl Database {
         request: CommitRequest,
     ) -> Result<Authorized<CommitRequest>, Denied> {
         self.inner.access.authorize(caller, Act::Write, request)
-    }
-
-    /// Asks whether a caller may hear every commit.
-    pub fn authorize_feed(&self, caller: &Caller) -> Result<Authorized<FeedAccess>, Denied> {
-        self.inner.access.authorize(caller, Act::Administer, FeedAccess)
-    }
-
-    /// Asks whether a caller may take away a place with all beneath it.
-    pub fn authorize_subtree(&self, caller: &Caller, subtree: Subtree) -> Result<Authorized<Subtree>, Denied> {
-        self.inner.access.authorize(caller, Act::Administer, subtree)
     }
 
     /// Asks whether a caller may wipe the database.
@@ -592,37 +565,6 @@ impl Database {
         answer.await.unwrap_or_else(|_| Err(lost()))
     }
 
-    /// Deletes what stands at a place and beneath it, documents under missing ones too. One commit where all of it, names
-    /// and documents, is within the limits of one; otherwise one after the other, each as large as it may be. What is
-    /// written there meanwhile may stay.
-    pub async fn delete_subtree(&self, subtree: &Authorized<Subtree>) -> Result<Deleted, NotDeleted> {
-        let (docs_max, bytes_max) = {
-            let limits = &self.inner.shared.limits;
-            (limits.commit_writes_max, limits.commit_bytes_max)
-        };
-        let mut deleted = Deleted { docs: 0, version: self.visible() };
-        let mut from = None;
-        loop {
-            let (place, view) = (Subtree::clone(subtree), self.inner.shared.view());
-            let read = self.blocking(move || Ok(subtree::part(&view, &place, from.as_deref(), docs_max, bytes_max)?));
-            let part = read.await.map_err(|cause| NotDeleted::new(deleted, cause))?;
-            let docs = part.paths.len();
-            if docs > 0 {
-                self.inner.shared.metrics.documents_read.inc_by(docs as u64);
-                let scope = subtree.caller().scope().as_str().into();
-                let writes = part.paths.into_iter().map(subtree::delete).collect();
-                let request = CommitRequest { writes, ..CommitRequest::default() };
-                let committed = self.write(|reply| Ask::Commit { scope, request, reply }).await;
-                let committed = committed.map_err(|cause| NotDeleted::new(deleted, cause))?;
-                deleted = Deleted { docs: deleted.docs + docs as u64, version: committed.version };
-            }
-            match part.rest {
-                Some(rest) => from = Some(rest),
-                None => return Ok(deleted),
-            }
-        }
-    }
-
     /// Takes away all documents and idempotency keys and begins a new epoch. Takes no longer however much there is; the
     /// space is freed in the background. Listeners begin anew, and tokens given before lead to a reset. Answers the version
     /// at which nothing is left, when that is durable.
@@ -670,36 +612,6 @@ impl Database {
             return Err(BackupError::NoSuchPart { part, visible });
         }
         Ok(LogCopy::open(&archive.log, archive.database, part)?)
-    }
-
-    // ---- the change feed
-
-    /// Commits after a version, oldest first: at least one where there is one, and about `changes_max` changes.
-    pub async fn feed(
-        &self,
-        _access: &Authorized<FeedAccess>,
-        after: Version,
-        changes_max: usize,
-    ) -> Result<FeedPage, ReadError> {
-        let inner = self.inner.clone();
-        self.blocking(move || {
-            // Held while it is read: what a commit changed is looked up at the version before.
-            let (view, from, _held) = loop {
-                let view = inner.shared.view();
-                let from = after.max(inner.shared.history_start()).min(view.version());
-                let held = inner.shared.view_at(from);
-                if inner.shared.history_start() <= from {
-                    break (view, from, held);
-                }
-            };
-            read_feed(&inner.feed, &view, from, changes_max, after < from)
-        })
-        .await
-    }
-
-    /// Returns when something newer than `version` can be read.
-    pub async fn committed_after(&self, version: Version) {
-        self.inner.shared.visible.above(version).await;
     }
 }
 
@@ -780,30 +692,4 @@ fn read_keys(keyspace: Keyspace, store: &dyn Store, floor: Version, limits: &Lim
             seen.add(&scope, &key, used, limits);
         }
     }
-}
-
-fn read_feed(feed: &Feed, view: &View, after: Version, changes_max: usize, reset: bool) -> Result<FeedPage, ReadError> {
-    let version_of = |key: &[u8]| Keyspace::change_version(key).unwrap_or_default();
-    let mut entries = view.change_entries(after);
-    let mut next = entries.next()?;
-    let (mut commits, mut count, mut bytes, mut told) = (Vec::new(), 0, 0, view.version());
-    while let Some(version) = next.as_ref().map(|(key, _)| version_of(key)) {
-        let (then, now) = (feed.view_at(Version::from_micros(version.micros() - 1)), feed.view_at(version));
-        let mut changes = Vec::new();
-        while let Some((_, doc_key)) = next.take_if(|(key, _)| version_of(key) == version) {
-            let path = keys::decode_doc(&doc_key).map_err(StateError::from)?;
-            let change = Change { before: then.document(&path)?, after: now.document(&path)?, path };
-            let sides = [&change.before, &change.after].into_iter().flatten();
-            bytes += sides.map(|document| size::document_bytes(&document.path, &document.fields)).sum::<usize>();
-            count += 1;
-            changes.push(change);
-            next = entries.next()?;
-        }
-        commits.push(Arc::new(Commit { version, changes }));
-        if next.is_some() && (count >= changes_max || bytes >= FEED_PAGE_BYTES_MAX) {
-            told = version;
-            break;
-        }
-    }
-    Ok(FeedPage { commits, version: told, reset })
 }

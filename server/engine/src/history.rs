@@ -22,9 +22,7 @@ const VERSIONS_PER_DOCUMENT: usize = 10_000;
 
 /// Moves the start of history up to `until`, and on as long as more bytes than allowed are kept; but only as far as readers
 /// let it, and not over what the feed, which is at `told`, has still to read. Removes what that supersedes.
-///
-/// Returns the new start.
-pub(crate) fn trim(shared: &Shared, until: Version, told: impl Fn() -> Version) -> Result<Version, StateError> {
+pub(crate) fn trim(shared: &Shared, until: Version, told: impl Fn() -> Version) -> Result<(), StateError> {
     // The applier is kept away meanwhile: an entry of a group's index that a new commit adds must not be lost to a
     // removal that was decided before it.
     let _alone = shared.memtable.pause();
@@ -37,13 +35,13 @@ pub(crate) fn trim(shared: &Shared, until: Version, told: impl Fn() -> Version) 
         let until = if excess > 0 { applied } else { until.min(applied) };
         let until = shared.pins.oldest().map_or(until, |pinned| until.min(pinned)).min(told());
         if until <= start {
-            return Ok(start);
+            return Ok(());
         }
         let mut changes_max = CHANGES_PER_BATCH;
         let mut page = store.scan(&shared.keyspace.changes(start, until), Direction::Forward, changes_max)?;
         if page.is_empty() {
             // Nothing is superseded up to there, so nothing goes and everything can still be read.
-            return Ok(start);
+            return Ok(());
         }
         if excess > 0 {
             // Only a part that is likely to do, so that no more goes than has to.

@@ -33,7 +33,6 @@ pub mod request;
 pub mod restore;
 mod single;
 mod snapshot;
-pub mod subtree;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -47,7 +46,9 @@ pub use backup::{BackupAccess, BackupError, BackupPoint, SnapshotFile};
 pub use check::{CheckOptions, CheckReport, DatabaseChecked, Finding, check};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use crew::{Crew, Hired, Job, Pace, Turn, Worker};
-pub use database::{Cost, Database, FeedAccess, FeedPage, GetAnswer, OpenError, Pages, Wipe};
+pub use database::{
+    Cost, Database, Deleted, FeedAccess, FeedPage, GetAnswer, NotDeleted, OpenError, Pages, Subtree, SubtreeError, Wipe,
+};
 pub use difference::{Difference, Part};
 pub use engine::{Backing, DatabaseError, Engine, Options, Projects, StartError, Started};
 pub use hearth_store::{CopyError, LogCopy, LogPart};
@@ -61,6 +62,5 @@ pub use request::{CommitError, CommitRequest, Committed, QueryRead};
 pub use restore::{RestoreError, Restored, Restoring, restore};
 pub use single::{Parts, Place, Single, SingleError};
 pub use snapshot::SnapshotFailure;
-pub use subtree::{Deleted, NotDeleted, Subtree, SubtreeError};
 pub use token::{Token, TokenError};
 pub use view::StateError;

@@ -422,7 +422,7 @@ proptest! {
 }
 
 #[test]
-fn a_result_read_in_parts_is_the_whole_result() {
+fn a_result_read_in_pages_is_the_whole_result() {
     let docs: Vec<Document> = mixed();
     let orders = [vec![], vec![asc("n")], vec![desc("n")], vec![desc("__name__")], vec![asc("n"), desc("__name__")]];
     let filters = [None, Some(where_("n", Operator::Equal, int(1))), Some(where_("n", Operator::NotEqual, int(2)))];
@@ -436,15 +436,15 @@ fn a_result_read_in_parts_is_the_whole_result() {
                     rows.window().to_vec()
                 };
                 let whole = rows(&query);
-                let mut parts = rows(&query.up_to(2));
-                while let Some(last) = parts.last() {
-                    let part = rows(&query.behind(last, 2));
-                    if part.is_empty() {
+                let mut read = rows(&query.up_to(2));
+                while let Some(last) = read.last() {
+                    let page = rows(&query.behind(last, 2));
+                    if page.is_empty() {
                         break;
                     }
-                    parts.extend(part);
+                    read.extend(page);
                 }
-                assert_eq!(parts, whole, "{:?} {filter:?} {offset}", query.orders());
+                assert_eq!(read, whole, "{:?} {filter:?} {offset}", query.orders());
             }
         }
     }

@@ -1,12 +1,16 @@
 //! A place with everything beneath it, part by part, to be taken away.
 
+use hearth_auth::Caller;
 use hearth_core::write::{Operation, Precondition, Write};
 use hearth_core::{CollectionPath, DocPath, Version, keys, size};
 
+use super::Database;
+use crate::authorize::{Act, Authorized, Denied};
 use crate::keyspace::PAST;
 use crate::read::ReadError;
-use crate::request::CommitError;
+use crate::request::{CommitError, CommitRequest};
 use crate::view::{StateError, View};
+use crate::writer::Ask;
 
 /// A place with everything beneath it, whatever is missing on the way there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,21 +50,59 @@ pub enum SubtreeError {
 }
 
 impl NotDeleted {
-    pub(crate) fn new(deleted: Deleted, cause: impl Into<SubtreeError>) -> Self {
+    fn new(deleted: Deleted, cause: impl Into<SubtreeError>) -> Self {
         Self { deleted, cause: cause.into() }
     }
 }
 
+impl Database {
+    /// Asks whether a caller may take away a place with all beneath it.
+    pub fn authorize_subtree(&self, caller: &Caller, subtree: Subtree) -> Result<Authorized<Subtree>, Denied> {
+        self.inner.access.authorize(caller, Act::Administer, subtree)
+    }
+
+    /// Deletes what stands at a place and beneath it, documents under missing ones too. One commit where all of it, names
+    /// and documents, is within the limits of one; otherwise one after the other, each as large as it may be. What is
+    /// written there meanwhile may stay.
+    pub async fn delete_subtree(&self, subtree: &Authorized<Subtree>) -> Result<Deleted, NotDeleted> {
+        let (docs_max, bytes_max) = {
+            let limits = &self.inner.shared.limits;
+            (limits.commit_writes_max, limits.commit_bytes_max)
+        };
+        let mut deleted = Deleted { docs: 0, version: self.visible() };
+        let mut from = None;
+        loop {
+            let (place, view) = (Subtree::clone(subtree), self.inner.shared.view());
+            let read = self.blocking(move || Ok(part(&view, &place, from.as_deref(), docs_max, bytes_max)?));
+            let found = read.await.map_err(|cause| NotDeleted::new(deleted, cause))?;
+            let docs = found.paths.len();
+            if docs > 0 {
+                self.inner.shared.metrics.documents_read.inc_by(docs as u64);
+                let scope = subtree.caller().scope().as_str().into();
+                let writes = found.paths.into_iter().map(delete).collect();
+                let request = CommitRequest { writes, ..CommitRequest::default() };
+                let committed = self.write(|reply| Ask::Commit { scope, request, reply }).await;
+                let committed = committed.map_err(|cause| NotDeleted::new(deleted, cause))?;
+                deleted = Deleted { docs: deleted.docs + docs as u64, version: committed.version };
+            }
+            match found.rest {
+                Some(rest) => from = Some(rest),
+                None => return Ok(deleted),
+            }
+        }
+    }
+}
+
 /// A part of a subtree.
-pub(crate) struct Part {
+struct Part {
     /// Documents, in the order of paths.
-    pub(crate) paths: Vec<DocPath>,
+    paths: Vec<DocPath>,
     /// Where the next part begins, where there may be one.
-    pub(crate) rest: Option<Vec<u8>>,
+    rest: Option<Vec<u8>>,
 }
 
 /// The documents of a subtree from a key on: as many as so many bytes of names and records hold, but at least one.
-pub(crate) fn part(
+fn part(
     view: &View,
     subtree: &Subtree,
     from: Option<&[u8]>,
@@ -87,7 +129,7 @@ pub(crate) fn part(
 }
 
 /// Deletes a document, whatever it is by then.
-pub(crate) fn delete(path: DocPath) -> Write {
+fn delete(path: DocPath) -> Write {
     Write::build(path, Operation::Delete, Precondition::None, Vec::new()).expect("a delete without more has its shape")
 }
 
