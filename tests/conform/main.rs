@@ -42,6 +42,18 @@ fn google_cloud_firestore_for_node_does_much_at_once() {
 }
 
 #[test]
+fn the_clouds_limits_hold_where_they_are_asked_for() {
+    let tests = repository().join("tests");
+    installed(&tests.join("node_modules/@google-cloud/firestore"));
+    for limits in ["cloud", "relaxed"] {
+        let server = Server::start(&["--limits", limits]);
+        let mut command = Command::new("node");
+        command.arg("--test").arg(tests.join("conform/limits.js")).env("LIMITS", limits).current_dir(&tests);
+        run(&server, &mut command);
+    }
+}
+
+#[test]
 fn google_cloud_firestore_for_python_does_all_it_can_sync_and_async() {
     let tests = repository().join("tests");
     let beside = || repository().join("target/python/bin/python");

@@ -123,8 +123,8 @@ impl FieldPath {
     }
 }
 
-/// Checks one field name of a document: 1 to 1,500 bytes, not `__…__`.
-pub(crate) fn check_name(name: &str, column: usize) -> Result<(), FieldPathError> {
+/// Checks one field name of a document: 1 to 1,500 bytes, not `__…__`. `column` is where it begins in a longer text.
+pub fn check_name(name: &str, column: usize) -> Result<(), FieldPathError> {
     match name {
         "" => Err(FieldPathError::EmptyName { column }),
         _ if name.len() > FieldPath::NAME_BYTES_MAX => Err(FieldPathError::TooLong { bytes: name.len() }),

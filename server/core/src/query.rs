@@ -205,19 +205,6 @@ pub enum QueryError {
     TooManyDocuments { count: usize },
 }
 
-/// What a query asks beyond what Firestore's cloud serves; this server serves it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CloudLimitError {
-    #[error("the filter has {count} disjunctions, over the limit of {}", Query::CLOUD_DISJUNCTIONS_MAX)]
-    Disjunctions { count: usize },
-    #[error("{field} not-in has {count} values, over the limit of {}", Query::CLOUD_NOT_IN_MAX)]
-    NotIn { field: FieldPath, count: usize },
-    #[error("{count} filters and orders are over the limit of {}", Query::CLOUD_CONDITIONS_MAX)]
-    Conditions { count: usize },
-    #[error("{count} fields have an inequality, over the limit of {}", Query::CLOUD_INEQUALITIES_MAX)]
-    Inequalities { count: usize },
-}
-
 /// A checked query.
 ///
 /// Two queries are equal when they ask for the same: filters may stand in another sequence, implied orders may be
@@ -227,7 +214,6 @@ pub struct Query {
     source: Source,
     filter: Option<Filter>,
     orders: Vec<Order>,
-    explicit_orders: usize,
     /// The first row key inside the cursors.
     lower: Option<Box<[u8]>>,
     /// The first row key behind them.
@@ -259,16 +245,7 @@ impl Query {
     /// Most aggregates.
     pub const AGGREGATES_MAX: usize = 100;
 
-    /// Most disjunctions in disjunctive normal form. Source: Firestore documentation, "Query limitations", like all below.
-    pub const CLOUD_DISJUNCTIONS_MAX: usize = 30;
-    /// Most values of a `not-in`.
-    pub const CLOUD_NOT_IN_MAX: usize = 10;
-    /// Most filters and orders together.
-    pub const CLOUD_CONDITIONS_MAX: usize = 100;
-    /// Most fields with an inequality.
-    pub const CLOUD_INEQUALITIES_MAX: usize = 10;
-
-    /// Checks a query. Refused is only what contradicts itself or has no bound; see [`Query::check_cloud_limits`].
+    /// Checks a query. Refused is only what contradicts itself or has no bound: all that can be built is served.
     pub fn build(spec: QuerySpec) -> Result<Self, QueryError> {
         let QuerySpec { source, filter, orders, start, end, limit, offset, select, aggregates } = spec;
         let source = match source {
@@ -294,13 +271,11 @@ impl Query {
         if count > Self::CONDITIONS_MAX {
             return Err(QueryError::TooManyConditions { count });
         }
-        let explicit_orders = orders.len();
         let orders = imply(orders, filter.as_ref())?;
         let mut query = Self {
             source,
             filter,
             orders,
-            explicit_orders,
             lower: None,
             upper: None,
             names: Names::default(),
@@ -367,30 +342,6 @@ impl Query {
             }
         }
         Ok((key, first))
-    }
-
-    /// Whether Firestore's cloud would serve this query. We serve all that could be built; a door that imitates the
-    /// cloud asks.
-    pub fn check_cloud_limits(&self) -> Result<(), CloudLimitError> {
-        let filter = self.filter.as_ref();
-        if let Some((field, count)) = filter.and_then(|filter| filter.longest_not_in())
-            && count > Self::CLOUD_NOT_IN_MAX
-        {
-            return Err(CloudLimitError::NotIn { field: field.clone(), count });
-        }
-        let count = filter.map_or(1, Filter::disjunctions);
-        if count > Self::CLOUD_DISJUNCTIONS_MAX {
-            return Err(CloudLimitError::Disjunctions { count });
-        }
-        let count = filter.map_or(0, Filter::leaves) + self.explicit_orders;
-        if count > Self::CLOUD_CONDITIONS_MAX {
-            return Err(CloudLimitError::Conditions { count });
-        }
-        let count = filter.map_or(0, |filter| filter.inequalities().len());
-        if count > Self::CLOUD_INEQUALITIES_MAX {
-            return Err(CloudLimitError::Inequalities { count });
-        }
-        Ok(())
     }
 
     /// Where the documents stand.

@@ -76,6 +76,9 @@ pub(crate) struct ServerArgs {
     /// Refuse to start where there are no data yet: for when their disk may not be mounted
     #[arg(long, conflicts_with = "ephemeral")]
     existing: bool,
+    /// Whose limits hold for Firestore's clients: Hearth's own, or exactly those of Google's cloud [default: relaxed]
+    #[arg(long, value_name = "WHOSE", value_parser = ["relaxed", "cloud"])]
+    limits: Option<String>,
     /// How long superseded versions are kept, as in 90s, 15m, 12h, 30d [default: 1h]
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     history: Option<u64>,
@@ -127,6 +130,9 @@ pub(crate) struct ExecArgs {
     /// Documents to begin with
     #[arg(long, value_name = "FILE")]
     seed: Option<PathBuf>,
+    /// Whose limits hold for Firestore's clients: Hearth's own, or exactly those of Google's cloud [default: relaxed]
+    #[arg(long, value_name = "WHOSE", value_parser = ["relaxed", "cloud"])]
+    limits: Option<String>,
     /// What the server logs on standard error [default: warn]
     #[arg(long, value_name = "FILTER", default_value = "warn")]
     log: String,
@@ -148,7 +154,8 @@ impl ExecArgs {
             ("expose", "exec", text("off")),
             ("log", "--log", text(&self.log)),
         ];
-        own.into_iter().chain(project).chain(seed).collect()
+        let limits = self.limits.as_deref().map(|whose| ("limits.firestore", "--limits", text(whose)));
+        own.into_iter().chain(project).chain(seed).chain(limits).collect()
     }
 }
 
@@ -417,7 +424,11 @@ impl ServerArgs {
             ("tls.key", "--tls-key", &self.tls_key),
         ];
         given.extend(paths.into_iter().filter_map(|(key, flag, value)| Some((key, flag, path(value.as_ref()?)))));
-        let texts = [("project", "--project", &self.project), ("log", "--log", &self.log)];
+        let texts = [
+            ("project", "--project", &self.project),
+            ("log", "--log", &self.log),
+            ("limits.firestore", "--limits", &self.limits),
+        ];
         let text = |(key, flag, value): (_, _, &Option<String>)| Some((key, flag, Value::Text(value.clone()?)));
         given.extend(texts.into_iter().filter_map(text));
         let counts = [

@@ -109,7 +109,7 @@ async fn serve(mode: Mode, mut settings: Settings, command: Option<&ExecArgs>) -
         metrics_open: false,
     });
     let front = Front { public, loopback: is_exposed.then_some(loopback), expose: settings.expose };
-    let firestore = hearth_firestore::Door::new(engine.clone(), keys.clone(), mode);
+    let firestore = hearth_firestore::Door::new(engine.clone(), keys.clone(), mode, settings.bounds);
     let firestore_routes = only_for(origins, hearth_firestore::routes(firestore.clone()));
     let router = front.before(hearth_native::router(door.clone()).merge(firestore_routes));
     // Before everything else: what a proxy says of a request is what all others go by.

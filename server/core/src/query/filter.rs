@@ -225,18 +225,6 @@ impl Filter {
         }
     }
 
-    /// How many alternatives the filter would have as an `or` of `and`s; `in` and `array-contains-any` count as an `or`.
-    pub(super) fn disjunctions(&self) -> usize {
-        match self {
-            Self::And(parts) => parts.iter().map(Self::disjunctions).fold(1, usize::saturating_mul),
-            Self::Or(parts) => parts.iter().map(Self::disjunctions).fold(0, usize::saturating_add),
-            Self::Field {
-                operator: Operator::In | Operator::ArrayContainsAny, value: Value::Array(values), ..
-            } => values.len(),
-            _ => 1,
-        }
-    }
-
     /// The fields with an inequality, by the paths' order.
     pub(super) fn inequalities(&self) -> BTreeSet<&FieldPath> {
         match self {
@@ -244,18 +232,6 @@ impl Filter {
             Self::Field { field, operator, .. } if operator.is_inequality() => BTreeSet::from([field]),
             Self::IsNotNull(field) | Self::IsNotNan(field) => BTreeSet::from([field]),
             _ => BTreeSet::new(),
-        }
-    }
-
-    pub(super) fn longest_not_in(&self) -> Option<(&FieldPath, usize)> {
-        match self {
-            Self::And(parts) | Self::Or(parts) => {
-                parts.iter().filter_map(Self::longest_not_in).max_by_key(|(_, count)| *count)
-            }
-            Self::Field { field, operator: Operator::NotIn, value: Value::Array(values) } => {
-                Some((field, values.len()))
-            }
-            _ => None,
         }
     }
 

@@ -269,30 +269,6 @@ fn contradictions_are_refused_by_name() {
     check_refused(filter(deep), expect!["filters nest deeper than 50 levels"]);
 }
 
-fn check_cloud(filter: Filter, want: Expect) {
-    let query = Query::build(QuerySpec { filter: Some(filter), ..rooms() }).unwrap();
-    want.assert_eq(&match query.check_cloud_limits() {
-        Ok(()) => "served".to_string(),
-        Err(error) => error.to_string(),
-    });
-}
-
-#[test]
-fn the_clouds_limits_are_counted_without_being_ours() {
-    let many = |count| list((0..count).map(int));
-    check_cloud(where_("n", Operator::In, many(30)), expect!["served"]);
-    let any = |text: &str, count| where_(text, Operator::In, many(count));
-    check_cloud(
-        Filter::And(vec![any("a", 6), any("b", 6)]),
-        expect!["the filter has 36 disjunctions, over the limit of 30"],
-    );
-    check_cloud(where_("n", Operator::NotIn, many(11)), expect!["n not-in has 11 values, over the limit of 10"]);
-    let equals = |count: usize| (0..count).map(|n| where_(&format!("f{n}"), Operator::Equal, int(0))).collect();
-    check_cloud(Filter::And(equals(101)), expect!["101 filters and orders are over the limit of 100"]);
-    let above = |count: usize| (0..count).map(|n| where_(&format!("f{n}"), Operator::Less, int(0))).collect();
-    check_cloud(Filter::And(above(11)), expect!["11 fields have an inequality, over the limit of 10"]);
-}
-
 #[test]
 fn equal_queries_share_a_hash_that_never_changes() {
     let a = || where_("a", Operator::Equal, int(1));

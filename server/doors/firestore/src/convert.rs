@@ -5,13 +5,14 @@ pub(crate) mod write;
 
 use std::collections::BTreeMap;
 
+use hearth_core::field::check_name;
 use hearth_core::value::{Timestamp, Value};
 use hearth_core::{DatabaseName, Document, FieldPath, GeoPoint, Map, Reference, Version};
 use hearth_schema::v1::{self, value::ValueType};
 use hearth_schema::{LatLng, wkt};
 
 use crate::names;
-use crate::status::Refusal;
+use crate::status::{LONG_MAX, Refusal};
 
 /// The member of a map that says that it stands for another type.
 const TYPE: &str = "__type__";
@@ -54,8 +55,33 @@ pub(crate) fn value_from(value: v1::Value) -> Result<Value, Refusal> {
     })
 }
 
-/// A document's fields as a client sent them.
-pub(crate) fn fields_from(fields: BTreeMap<String, v1::Value>) -> Result<Map, Refusal> {
+/// A document's fields as a client sent them, each checked: Firestore says of most that is wrong in which field it is.
+pub(crate) fn document_from(fields: BTreeMap<String, v1::Value>) -> Result<Map, Refusal> {
+    let fields = fields_from(fields)?;
+    for (name, value) in &fields {
+        check_name(name, 1).map_err(Refusal::field_name)?;
+        if long(value) {
+            return Err(Refusal::long_value(name));
+        }
+        value.check(0).map_err(|error| Refusal::value(name, error))?;
+    }
+    Ok(fields)
+}
+
+/// Whether a value is, or an array of it holds, more than any document.
+fn long(value: &Value) -> bool {
+    match value {
+        Value::Text(text) => text.len() > LONG_MAX,
+        Value::Bytes(bytes) => bytes.len() > LONG_MAX,
+        Value::Array(values) => {
+            values.iter().any(|value| matches!(value, Value::Text(_) | Value::Bytes(_)) && long(value))
+        }
+        _ => false,
+    }
+}
+
+/// The fields of a document or map as a client sent them.
+fn fields_from(fields: BTreeMap<String, v1::Value>) -> Result<Map, Refusal> {
     fields.into_iter().map(|(name, value)| Ok((name.into_boxed_str(), value_from(value)?))).collect()
 }
 
@@ -154,9 +180,7 @@ pub(crate) fn version_from(time: wkt::Timestamp) -> Result<Version, Refusal> {
 
 /// A field path as a client sent it; `what` names where.
 pub(crate) fn path_from(text: &str, what: &str) -> Result<FieldPath, Refusal> {
-    FieldPath::parse(text).map_err(|error| {
-        Refusal::invalid(format!("Invalid {what} {:?}: {error}", text.chars().take(200).collect::<String>()))
-    })
+    FieldPath::parse(text).map_err(|error| Refusal::field_path(what, text, error))
 }
 
 /// The paths of a mask.

@@ -6,6 +6,7 @@ use axum::http::Method;
 use hearth_core::{DatabaseName, Version, order};
 use hearth_schema::v1;
 
+use crate::bounds::Bounds;
 use crate::convert;
 use crate::convert::query::{asked_from, orders_from};
 use crate::convert::write::writes_from;
@@ -45,7 +46,7 @@ pub fn run_query(request: v1::RunQueryRequest) {
     use v1::run_query_request::QueryType;
     if let (Ok(parent), Some(QueryType::StructuredQuery(query))) = (names::parent(&request.parent), request.query_type)
     {
-        let _ = asked_from(&parent, query);
+        let _ = asked_from(&parent, query, Bounds::Cloud);
     }
 }
 
@@ -75,7 +76,7 @@ pub fn value(body: &[u8]) {
 /// The requests of a Listen stream, one a line, before a session that no engine answers.
 pub fn listen(lines: &[u8]) {
     let database = DatabaseName::parse("p", DatabaseName::DEFAULT).expect("both names are valid");
-    let mut session = Session::new(database, 7);
+    let mut session = Session::new(database, 7, Bounds::Cloud);
     for (n, line) in (1..).zip(lines.split(|byte| *byte == b'\n')) {
         if let Ok(request) = rest::message::<v1::ListenRequest>(line) {
             session.input(Input::Request(Box::new(request)));

@@ -1,10 +1,11 @@
 //! Firestore's protocol: what the official SDKs speak, unmodified.
 //!
-//! `convert` and `status` translate, `session` and `writes` are the two streams as state machines, `service` does what
+//! `convert` and `status` translate, `bounds` says what Firestore refuses, `session` and `writes` are the two streams as state machines, `service` does what
 //! each method does whatever wire it came by. `serve` is the wire of gRPC, `rest` that of plain HTTP, `webchannel` that of
 //! streams in web pages, and `emulator` what tools ask of a server for development.
 
 mod bloom;
+mod bounds;
 mod convert;
 mod emulator;
 pub mod fuzz;
@@ -19,5 +20,6 @@ mod transaction;
 mod webchannel;
 mod writes;
 
+pub use bounds::Bounds;
 pub use serve::{Peer, routes};
 pub use service::{Authenticate, Door};

@@ -1,6 +1,6 @@
 //! Resource names: `projects/P/databases/D` and what stands below its `documents`.
 
-use hearth_core::{DatabaseName, DocPath, Reference};
+use hearth_core::{DatabaseName, DocPath, PathError, Reference};
 
 use crate::status::Refusal;
 
@@ -25,7 +25,17 @@ pub(crate) fn database(text: &str) -> Result<DatabaseName, Refusal> {
 
 /// Reads the name of a document.
 pub(crate) fn document(text: &str) -> Result<Reference, Refusal> {
-    Reference::parse(text).map_err(|error| Refusal::invalid(format!("Invalid document name {}: {error}", quoted(text))))
+    Reference::parse(text).map_err(|error| unnamed(text, error))
+}
+
+/// Why a text is no name, in Firestore's words where it has some.
+fn unnamed(text: &str, error: PathError) -> Refusal {
+    match error {
+        PathError::Segment { index, error } if index % 2 == 0 => Refusal::collection_id(error),
+        PathError::Segment { error, .. } => Refusal::document_id(error),
+        PathError::TooDeep { .. } => Refusal::too_deep(),
+        error => Refusal::invalid(format!("Invalid document name {}: {error}", quoted(text))),
+    }
 }
 
 /// Reads the name of a document that must stand in `database`.

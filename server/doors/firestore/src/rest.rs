@@ -185,7 +185,7 @@ pub(crate) async fn body_bytes(door: &Door, headers: &HeaderMap, body: Body) -> 
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(Refusal::invalid("Bodies are taken uncompressed only"));
     }
-    let over = || Refusal::invalid(format!("Request payload size exceeds the limit: {bytes_max} bytes."));
+    let over = || Refusal::payload(bytes_max);
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(over());
     }

@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::HeaderValue;
+use axum::middleware::map_response;
 use futures_util::{Stream, StreamExt as _};
 use hearth_auth::{Caller, Mode};
 use hearth_schema::v1;
@@ -36,9 +38,27 @@ pub fn routes(door: Arc<Door>) -> Router {
         .accept_compressed(CompressionEncoding::Gzip);
     Router::new()
         .route_service("/google.firestore.v1.Firestore/{method}", service)
+        .layer(map_response(move |response| async move { too_large(bytes_max, response) }))
         .merge(crate::webchannel::routes(door.clone()))
         .merge(crate::rest::routes(door.clone()))
         .merge(crate::emulator::routes(door))
+}
+
+/// Says in Firestore's words that a request has too many bytes: tonic says it by itself, before anybody else hears of it.
+fn too_large(bytes_max: usize, mut response: axum::response::Response) -> axum::response::Response {
+    // In what way blanks are written is tonic's own affair.
+    let said =
+        |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
+    let is_too_large =
+        said(Status::GRPC_MESSAGE).replace("%20", " ").starts_with("Error, decoded message length too large");
+    if is_too_large {
+        let refusal: Status = Refusal::payload(bytes_max).into();
+        let said = refusal.into_http::<axum::body::Body>();
+        response
+            .headers_mut()
+            .extend(said.headers().clone().into_iter().filter_map(|(name, value)| Some((name?, value))));
+    }
+    response
 }
 
 /// The service as tonic wants it.

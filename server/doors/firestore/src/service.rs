@@ -22,6 +22,7 @@ use tokio::sync::watch;
 pub(crate) use list::PageToken;
 pub(crate) use write::Batch;
 
+use crate::bounds::Bounds;
 use crate::convert::version_from;
 use crate::names;
 use crate::status::Refusal;
@@ -52,6 +53,7 @@ pub struct Door {
     engine: Engine,
     gate: Arc<dyn Authenticate>,
     mode: Mode,
+    bounds: Bounds,
     stopping: watch::Sender<bool>,
     // Held for one look or note, never while anything is read or awaited.
     book: Mutex<Book>,
@@ -86,10 +88,11 @@ impl Door {
     /// How long a reader waits for its turn before it reads anyway.
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    /// A door before the engine. `mode` is how much is believed of those for whom nothing else is said.
-    pub fn new(engine: Engine, gate: Arc<dyn Authenticate>, mode: Mode) -> Arc<Self> {
+    /// A door before the engine. `mode` is how much is believed of those for whom nothing else is said, `bounds` whose limits
+    /// hold.
+    pub fn new(engine: Engine, gate: Arc<dyn Authenticate>, mode: Mode, bounds: Bounds) -> Arc<Self> {
         let book = Mutex::new(Book::new(ids::random()));
-        Arc::new(Self { engine, gate, mode, stopping: watch::Sender::new(false), book })
+        Arc::new(Self { engine, gate, mode, bounds, stopping: watch::Sender::new(false), book })
     }
 
     /// Tells the sessions of web pages that the server stops, so that they end.
@@ -110,6 +113,11 @@ impl Door {
     /// How much is believed of those for whom nothing else is said.
     pub(crate) fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Whose limits hold.
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.bounds
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {

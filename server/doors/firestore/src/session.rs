@@ -16,6 +16,7 @@ use hearth_engine::{Opening, SharedEvent, TargetId, Token};
 use hearth_schema::v1::{self, listen_request, listen_response::ResponseType, target, target_change::TargetChangeType};
 
 use crate::bloom;
+use crate::bounds::Bounds;
 use crate::convert::{self, query::asked_from, time, version_from};
 use crate::names;
 use crate::status::{Code, Refusal};
@@ -24,6 +25,7 @@ use crate::status::{Code, Refusal};
 pub(crate) struct Session {
     database: DatabaseName,
     epoch: u64,
+    bounds: Bounds,
     targets: BTreeMap<TargetId, Target>,
     /// The client's numbers for targets, and ours. Ours are never used again, so a target that is removed and added anew
     /// does not hear what was meant for the old one.
@@ -133,9 +135,10 @@ impl Resume {
 
 impl Session {
     /// A stream without targets.
-    pub(crate) fn new(database: DatabaseName, epoch: u64) -> Self {
+    pub(crate) fn new(database: DatabaseName, epoch: u64, bounds: Bounds) -> Self {
         Self {
             database,
+            bounds,
             epoch,
             targets: BTreeMap::new(),
             ids: HashMap::new(),
@@ -235,7 +238,7 @@ impl Session {
                 let Some(target::query_target::QueryType::StructuredQuery(query)) = query_type else {
                     return Err(Refusal::new(Code::Unimplemented, "Only structured queries can be listened to"));
                 };
-                let asked = asked_from(&parent, query)?;
+                let asked = asked_from(&parent, query, self.bounds)?;
                 match asked.near {
                     None => Ok(asked.query),
                     Some(_) => Err(Refusal::invalid("Neighbours of a vector cannot be listened to")),

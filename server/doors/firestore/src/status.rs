@@ -4,7 +4,8 @@
 //! some of the words, so those are Firestore's own.
 
 use hearth_core::decide::WriteError;
-use hearth_core::field::FieldPathError;
+use hearth_core::field::{FieldPath, FieldPathError};
+use hearth_core::path::{Id, IdError};
 use hearth_core::query::QueryError;
 use hearth_core::value::ValueError;
 use hearth_core::write::WriteShapeError;
@@ -13,6 +14,9 @@ use hearth_engine::{CommitError, DatabaseError, Denied, ReadError};
 use hearth_schema::rpc;
 
 pub(crate) use tonic::Code;
+
+/// Most bytes of a text or of bytes: what is left of a document besides its name. Source: Firestore documentation, "Usage and limits".
+pub(crate) const LONG_MAX: usize = 1_048_487;
 
 /// Why a request was refused, as a client is told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +48,90 @@ impl Refusal {
         Self::new(Code::InvalidArgument, message)
     }
 
+    /// Why a text is no collection's id.
+    pub(crate) fn collection_id(error: IdError) -> Self {
+        Self::id("Collection id", "kind", error)
+    }
+
+    /// Why a text is no document's id.
+    pub(crate) fn document_id(error: IdError) -> Self {
+        Self::id("Resource id", "name", error)
+    }
+
+    fn id(what: &str, element: &str, error: IdError) -> Self {
+        match error {
+            IdError::TooLong { .. } => {
+                Self::invalid(format!("The key path element {element} is longer than {} bytes.", Id::BYTES_MAX))
+            }
+            IdError::Reserved { text } => {
+                Self::invalid(format!("{what} \"{text}\" is invalid because it is reserved."))
+            }
+            IdError::Empty | IdError::Slash => Self::invalid(format!("Invalid {}: {error}", what.to_lowercase())),
+        }
+    }
+
+    /// A path of too many collections.
+    pub(crate) fn too_deep() -> Self {
+        Self::invalid(format!("Key path is too long. Cannot exceed {} elements.", DocPath::DEPTH_MAX))
+    }
+
+    /// Why the name of a document's own field is none.
+    pub(crate) fn field_name(error: FieldPathError) -> Self {
+        match error {
+            FieldPathError::EmptyName { .. } => Self::invalid("The property.name is the empty string."),
+            FieldPathError::TooLong { .. } => {
+                Self::invalid(format!("The property.name is longer than {} bytes.", FieldPath::NAME_BYTES_MAX))
+            }
+            FieldPathError::Reserved { name } => Self::invalid(format!("field name {name} is reserved")),
+            FieldPathError::Empty
+            | FieldPathError::Unexpected { .. }
+            | FieldPathError::Unclosed { .. }
+            | FieldPathError::TooDeep { .. } => Self::invalid(error.to_string()),
+        }
+    }
+
+    /// Why a text is no field path. `what` names where it stands.
+    pub(crate) fn field_path(what: &str, text: &str, error: FieldPathError) -> Self {
+        match error {
+            FieldPathError::TooLong { .. } => {
+                Self::invalid(format!("property path is longer than {} bytes.", FieldPath::NAME_BYTES_MAX))
+            }
+            FieldPathError::Reserved { .. } => Self::invalid(format!("Invalid reserved name in field path {text}")),
+            FieldPathError::Empty
+            | FieldPathError::EmptyName { .. }
+            | FieldPathError::Unexpected { .. }
+            | FieldPathError::Unclosed { .. }
+            | FieldPathError::TooDeep { .. } => {
+                Self::invalid(format!("Invalid {what} {:?}: {error}", text.chars().take(200).collect::<String>()))
+            }
+        }
+    }
+
+    /// Why a value cannot stand in the field `name` of a document.
+    pub(crate) fn value(name: &str, error: ValueError) -> Self {
+        match error {
+            ValueError::ArrayInArray => Self::invalid("Cannot convert an array value in an array value."),
+            ValueError::TooDeep => Self::invalid(format!("Property {name} contains an invalid nested entity.")),
+            ValueError::FieldName(FieldPathError::Reserved { name }) => {
+                Self::invalid(format!("field name '{name}' is reserved."))
+            }
+            ValueError::FieldName(FieldPathError::EmptyName { .. } | FieldPathError::TooLong { .. }) => {
+                Self::invalid(format!("Property {name} contains an invalid nested entity."))
+            }
+            ValueError::FieldName(_) | ValueError::VectorTooLong { .. } => Self::invalid(format!("{name}: {error}")),
+        }
+    }
+
+    /// A text or bytes that no document can hold.
+    pub(crate) fn long_value(name: &str) -> Self {
+        Self::invalid(format!("The value of property \"{name}\" is longer than {LONG_MAX} bytes."))
+    }
+
+    /// A request of more bytes than are taken.
+    pub(crate) fn payload(bytes_max: usize) -> Self {
+        Self::invalid(format!("Request payload size exceeds the limit: {bytes_max} bytes."))
+    }
+
     /// The refusal as one outcome among others.
     pub(crate) fn status(&self) -> rpc::Status {
         rpc::Status { code: self.code as i32, message: self.message.clone(), details: Vec::new() }
@@ -59,9 +147,8 @@ impl Refusal {
         match error {
             CommitError::Refused(error) => Self::write(database, error),
             CommitError::QueryMoved => Self::contention(),
-            CommitError::KeyReused { .. } | CommitError::TooManyWrites { .. } | CommitError::TooLarge { .. } => {
-                Self::invalid(text)
-            }
+            CommitError::TooLarge { .. } => Self::invalid("Transaction too big. Decrease transaction size."),
+            CommitError::KeyReused { .. } | CommitError::TooManyWrites { .. } => Self::invalid(text),
             // Said only of what was certainly not applied: clients try again by themselves.
             CommitError::Overloaded { .. }
             | CommitError::NotApplied { .. }

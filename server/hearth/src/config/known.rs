@@ -62,6 +62,7 @@ pub(crate) static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
         known("accept_clock", Kind::Flag, "false"),
         known("log", Kind::Text, "info"),
         known("log_format", Kind::Choice(&["text", "json"]), "text"),
+        known("limits.firestore", Kind::Choice(&["relaxed", "cloud"]), "relaxed"),
         known("limits.connections_max", Kind::Count, "10000"),
         known("limits.connections_per_address_max", Kind::Count, "256"),
         known("limits.connection_idle_seconds_max", Kind::Count, "75"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hearth_core::DatabaseName;
 use hearth_engine::{Limits, SignedIn};
+use hearth_firestore::Bounds;
 
 use super::known::LIMITS;
 use super::{Config, ConfigError, Origin, Value};
@@ -40,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) connections_per_address_max: usize,
     pub(crate) connection_idle_max: Duration,
     pub(crate) limits: Limits,
+    /// Whose limits Firestore's clients find.
+    pub(crate) bounds: Bounds,
     pub(crate) issuers: Vec<IssuerSetting>,
 }
 
@@ -190,6 +193,10 @@ impl Settings {
             connections_per_address_max: small("limits.connections_per_address_max")?,
             connection_idle_max: Duration::from_secs(count("limits.connection_idle_seconds_max")?),
             limits,
+            bounds: match text("limits.firestore").as_deref() {
+                Some("cloud") => Bounds::Cloud,
+                _ => Bounds::Relaxed,
+            },
             issuers: config.issuers.clone(),
         })
     }

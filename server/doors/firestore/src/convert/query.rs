@@ -12,6 +12,7 @@ use hearth_schema::v1::structured_query::{composite_filter, field_filter, unary_
 use hearth_schema::v1::{self, structured_query as wire};
 
 use super::{path_from, value_from};
+use crate::bounds::Bounds;
 use crate::names::Parent;
 use crate::near::{Measure, Near};
 use crate::status::Refusal;
@@ -26,7 +27,8 @@ pub(crate) struct Asked {
 }
 
 /// A query below `parent`.
-pub(crate) fn asked_from(parent: &Parent, query: v1::StructuredQuery) -> Result<Asked, Refusal> {
+pub(crate) fn asked_from(parent: &Parent, query: v1::StructuredQuery, bounds: Bounds) -> Result<Asked, Refusal> {
+    bounds.check_query(parent, &query)?;
     let near = query.find_nearest.clone();
     let mut spec = spec_from(parent, query)?;
     let near = match near {
@@ -92,9 +94,7 @@ fn source_from(parent: &Parent, from: Vec<wire::CollectionSelector>) -> Result<S
 
 /// A collection's id as a client sent it.
 pub(crate) fn collection_id_from(text: &str) -> Result<Id, Refusal> {
-    Id::parse(text).map_err(|error| {
-        Refusal::invalid(format!("Invalid collection id {:?}: {error}", text.chars().take(200).collect::<String>()))
-    })
+    Id::parse(text).map_err(Refusal::collection_id)
 }
 
 /// A collection below a document or at the root.
@@ -229,13 +229,20 @@ const AGGREGATES_MAX: usize = 5;
 pub(crate) fn aggregation_from(
     parent: &Parent,
     query: v1::StructuredAggregationQuery,
+    bounds: Bounds,
 ) -> Result<(Arc<Query>, Vec<String>), Refusal> {
     let Some(v1::structured_aggregation_query::QueryType::StructuredQuery(documents)) = query.query_type else {
         return Err(Refusal::invalid("An aggregation needs a structured query"));
     };
+    bounds.check_query(parent, &documents)?;
     let count = query.aggregations.len();
-    if !(1..=AGGREGATES_MAX).contains(&count) {
-        return Err(Refusal::invalid(format!("{count} aggregations; 1 to {AGGREGATES_MAX} are allowed")));
+    if count == 0 {
+        return Err(Refusal::invalid("An aggregation query needs at least one aggregation"));
+    }
+    if count > AGGREGATES_MAX {
+        return Err(Refusal::invalid(format!(
+            "The maximum number of aggregations allowed in an aggregation query is {AGGREGATES_MAX}. Received: {count}"
+        )));
     }
     if documents.find_nearest.is_some() {
         return Err(Refusal::invalid("Neighbours of a vector cannot be aggregated"));
@@ -337,7 +344,7 @@ mod tests {
     }
 
     fn check(query: v1::StructuredQuery, want: Expect) {
-        want.assert_eq(&match asked_from(&parent(), query) {
+        want.assert_eq(&match asked_from(&parent(), query, Bounds::Relaxed) {
             Ok(Asked { query, near }) => format!(
                 "{} filter {:?} orders {:?} limit {:?} select {:?}{}",
                 query.source(),
@@ -367,7 +374,7 @@ mod tests {
             v1::StructuredQuery::default(),
             expect![[r#"the database filter None orders ["__name__ Ascending"] limit None select None"#]],
         );
-        check(from("a/b", false), expect![[r#"InvalidArgument: Invalid collection id "a/b": an id holds a slash"#]]);
+        check(from("a/b", false), expect!["InvalidArgument: Invalid collection id: an id holds a slash"]);
     }
 
     #[test]
@@ -409,7 +416,7 @@ mod tests {
                 query_type: Some(query_type),
                 aggregations: aliases.iter().map(count).collect(),
             };
-            let got = match aggregation_from(&parent(), query) {
+            let got = match aggregation_from(&parent(), query, Bounds::Relaxed) {
                 Ok((_, aliases)) => aliases.join(" "),
                 Err(refusal) => refusal.to_string(),
             };
@@ -417,8 +424,11 @@ mod tests {
         };
         check(&["", "all", ""], "field_1 all field_3");
         check(&["a", "a"], "InvalidArgument: Two aggregations have the same alias");
-        check(&[""; 6], "InvalidArgument: 6 aggregations; 1 to 5 are allowed");
-        check(&[], "InvalidArgument: 0 aggregations; 1 to 5 are allowed");
+        check(
+            &[""; 6],
+            "InvalidArgument: The maximum number of aggregations allowed in an aggregation query is 5. Received: 6",
+        );
+        check(&[], "InvalidArgument: An aggregation query needs at least one aggregation");
     }
 
     fn wire_aggregation(alias: &str) -> v1::structured_aggregation_query::Aggregation {

@@ -5,7 +5,7 @@ use hearth_core::{DatabaseName, Map};
 use hearth_schema::v1::document_transform::field_transform::{ServerValue, TransformType};
 use hearth_schema::v1::{self, precondition::ConditionType, write::Operation as Wire};
 
-use super::{fields_from, mask_from, path_from, time, value_from, version_from};
+use super::{document_from, mask_from, path_from, time, value_from, version_from};
 use crate::names;
 use crate::status::Refusal;
 
@@ -24,7 +24,7 @@ pub(crate) fn write_from(database: &DatabaseName, write: v1::Write) -> Result<Wr
     }
     let (name, operation, transforms) = match operation {
         Wire::Update(v1::Document { name, fields, .. }) => {
-            let fields = fields_from(fields)?;
+            let fields = document_from(fields)?;
             let operation = match mask_from(update_mask)? {
                 None => Operation::Set(fields),
                 Some(mask) => Operation::Merge { fields, mask },

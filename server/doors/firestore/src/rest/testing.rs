@@ -11,6 +11,7 @@ use hearth_core::Map;
 use hearth_engine::{Access, Backing, Engine, Limits, ManualClock, Options, Projects, SignedIn};
 use tower::ServiceExt as _;
 
+use crate::bounds::Bounds;
 use crate::serve::Peer;
 use crate::service::{Authenticate, Door};
 
@@ -53,7 +54,7 @@ impl Server {
     pub(crate) fn with(mode: Mode, access: Access, limits: Limits) -> Self {
         let options = Options { limits, access, projects: Projects::Any, default_project: None };
         let (engine, _) = Engine::start(Backing::Memory, options, Arc::new(ManualClock::at(NOW))).unwrap();
-        let door = Door::new(engine, Arc::new(Names), mode);
+        let door = Door::new(engine, Arc::new(Names), mode, Bounds::Relaxed);
         Self { router: crate::routes(door) }
     }
 

@@ -542,12 +542,18 @@ async fn what_is_not_there_is_said_in_the_form_of_its_method() {
         {"error":{"code":400,"message":"An id in the address holds a slash","status":"INVALID_ARGUMENT"}}"#]],
     )
     .await;
-    check(&server, "GET /rooms/", "", expect![[r#"
+    check(
+        &server,
+        "GET /rooms/",
+        "",
+        expect![[r#"
         400
-        {"error":{"code":400,"message":"Invalid document name \"projects/p/databases/(default)/documents/rooms/\": segment 2 of the path: an id is empty","status":"INVALID_ARGUMENT"}}"#]]).await;
+        {"error":{"code":400,"message":"Invalid resource id: an id is empty","status":"INVALID_ARGUMENT"}}"#]],
+    )
+    .await;
     check(&server, "GET /__rooms__/a", "", expect![[r#"
         400
-        {"error":{"code":400,"message":"Invalid document name \"projects/p/databases/(default)/documents/__rooms__/a\": segment 1 of the path: the id \"__rooms__\" is reserved","status":"INVALID_ARGUMENT"}}"#]]).await;
+        {"error":{"code":400,"message":"Collection id \"__rooms__\" is invalid because it is reserved.","status":"INVALID_ARGUMENT"}}"#]]).await;
     server.check("GET /v1/projects/p/databases/NO!/documents/a/b", "", expect![[r#"
         400
         {"error":{"code":400,"message":"Invalid document name \"projects/p/databases/NO!/documents/a/b\": \"NO!\" is not the name of a project or database: use lower-case letters, digits, '-', '_', '.' and ':'","status":"INVALID_ARGUMENT"}}"#]]).await;

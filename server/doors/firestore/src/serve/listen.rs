@@ -93,7 +93,7 @@ impl Link {
         requests: Requests,
         first: Box<v1::ListenRequest>,
     ) -> Self {
-        let mut session = Session::new(database.name().clone(), database.epoch());
+        let mut session = Session::new(database.name().clone(), database.epoch(), door.bounds());
         session.input(Input::Request(first));
         let mut beat = interval_at(Instant::now() + BEAT_EVERY, BEAT_EVERY);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);

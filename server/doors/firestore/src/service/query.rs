@@ -33,7 +33,7 @@ impl Door {
         let Some(QueryType::StructuredQuery(query)) = request.query_type else {
             return Err(Refusal::invalid("A structured query is missing"));
         };
-        let Asked { query, near } = asked_from(&parent, query)?;
+        let Asked { query, near } = asked_from(&parent, query, self.bounds)?;
         let consistency = match request.consistency_selector {
             None => Consistency::Newest,
             Some(ConsistencySelector::Transaction(id)) => Consistency::Transaction(id),
@@ -93,7 +93,7 @@ impl Door {
         let Some(QueryType::StructuredAggregationQuery(query)) = request.query_type else {
             return Err(Refusal::invalid("A structured aggregation query is missing"));
         };
-        let (query, aliases) = aggregation_from(&parent, query)?;
+        let (query, aliases) = aggregation_from(&parent, query, self.bounds)?;
         let consistency = match request.consistency_selector {
             None => Consistency::Newest,
             Some(ConsistencySelector::Transaction(id)) => Consistency::Transaction(id),

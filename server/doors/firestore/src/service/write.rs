@@ -14,7 +14,7 @@ use hearth_schema::{rpc, v1};
 use super::Door;
 use crate::convert::query::{collection, collection_id_from};
 use crate::convert::write::{precondition_from, result, write_from, writes_from};
-use crate::convert::{fields_from, mask_from, masked, time};
+use crate::convert::{document_from, mask_from, masked, time};
 use crate::names;
 use crate::status::{Code, Refusal};
 use crate::transaction::{Kind, Subject, Transaction, What};
@@ -36,12 +36,11 @@ impl Door {
         let parent = names::parent(&request.parent)?;
         let id = match request.document_id.as_str() {
             "" => self.engine.fresh_id(),
-            text => hearth_core::Id::parse(text)
-                .map_err(|error| Refusal::invalid(format!("Invalid document id: {error}")))?,
+            text => hearth_core::Id::parse(text).map_err(Refusal::document_id)?,
         };
         let path = collection(parent.document.as_ref(), &collection_id_from(&request.collection_id)?)?.doc(&id)?;
         let mask = mask_from(request.mask)?;
-        let fields = fields_from(request.document.unwrap_or_default().fields)?;
+        let fields = document_from(request.document.unwrap_or_default().fields)?;
         let write = Write::build(path, Operation::Set(fields), Precondition::Exists(false), Vec::new())?;
         let database = self.database(&parent.database).await?;
         self.write_one(caller, &database, write, mask.as_deref()).await
@@ -56,7 +55,7 @@ impl Door {
         let document = request.document.ok_or_else(|| Refusal::invalid("A document is missing"))?;
         let reference = names::document(&document.name)?;
         let mask = mask_from(request.mask)?;
-        let fields = fields_from(document.fields)?;
+        let fields = document_from(document.fields)?;
         let operation = match mask_from(request.update_mask)? {
             None => Operation::Set(fields),
             Some(mask) => Operation::Merge { fields, mask },
@@ -200,6 +199,7 @@ impl Door {
         request: v1::BatchWriteRequest,
     ) -> Result<v1::BatchWriteResponse, Refusal> {
         let name = names::database(&request.database)?;
+        self.bounds.check_batch(request.writes.len())?;
         let writes: Vec<Result<Write, Refusal>> =
             request.writes.into_iter().map(|write| write_from(&name, write)).collect();
         let mut seen = BTreeSet::new();

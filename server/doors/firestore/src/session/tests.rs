@@ -41,7 +41,7 @@ impl Stream {
         let clock = Arc::new(ManualClock::at(NOW));
         let (engine, _) = Engine::start(Backing::Memory, options, clock.clone()).unwrap();
         let database = engine.database(&DatabaseName::parse("p", "(default)").unwrap()).unwrap();
-        let session = Session::new(database.name().clone(), database.epoch());
+        let session = Session::new(database.name().clone(), database.epoch(), Bounds::Relaxed);
         let outbox = Outbox::new(&engine);
         let stream = Self { database, clock, engine, outbox, session, lines: Vec::new(), held: None };
         stream.write(&[("other/x", Some(0))]).await;
@@ -50,7 +50,7 @@ impl Stream {
 
     /// The same database, another stream.
     fn reconnect(&mut self) {
-        self.session = Session::new(self.database.name().clone(), self.database.epoch());
+        self.session = Session::new(self.database.name().clone(), self.database.epoch(), Bounds::Relaxed);
         self.outbox = Outbox::new(&self.engine);
     }
 

@@ -42,7 +42,7 @@ impl Page {
         let options = Options { limits, access, projects: Projects::Any, default_project: None };
         let clock = ManualClock::at(1_767_225_600_000_000);
         let (engine, _) = Engine::start(Backing::Memory, options, Arc::new(clock)).unwrap();
-        Self { router: routes(Door::new(engine, Arc::new(Names), Mode::Dev)) }
+        Self { router: routes(Door::new(engine, Arc::new(Names), Mode::Dev, crate::Bounds::Relaxed)) }
     }
 
     fn open() -> Self {
