@@ -54,9 +54,10 @@ fn too_large(bytes_max: usize, mut response: axum::response::Response) -> axum::
     if is_too_large {
         let refusal: Status = Refusal::payload(bytes_max).into();
         let said = refusal.into_http::<axum::body::Body>();
-        response
-            .headers_mut()
-            .extend(said.headers().clone().into_iter().filter_map(|(name, value)| Some((name?, value))));
+        // Each name once: `extend` would put a second message beside the first.
+        for (name, value) in said.headers() {
+            response.headers_mut().insert(name, value.clone());
+        }
     }
     response
 }
