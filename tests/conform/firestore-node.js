@@ -370,3 +370,25 @@ test('what cannot be listened to says so', async () => {
   // Only listening: of a query that is refused this client takes seven seconds to be convinced.
   await assert.rejects(listening(fresh().collection('rooms').limit(-1)).next(), /Error 3: Invalid limit -1/);
 });
+
+test('the state of a test is saved and restored, and a listener sees it in one step', async () => {
+  const db = fresh();
+  const rooms = db.collection('rooms');
+  const snapshot = method => fetch(
+    `http://${process.env.FIRESTORE_EMULATOR_HOST}/emulator/v1/projects/conform/databases/${db.databaseId}/snapshots/start`,
+    { method },
+  ).then(answer => answer.json());
+  for (const [id, n] of [['a', 1], ['b', 2], ['c', 3]]) await rooms.doc(id).set({ n });
+  assert.deepEqual(await snapshot('POST'), { documents: 3, changed: 0 });
+
+  await rooms.doc('b').update({ n: 20 });
+  await rooms.doc('c').delete();
+  await rooms.doc('d').set({ n: 4 });
+  const { next, stop } = listening(rooms);
+  assert.deepEqual(ids(await next()), ['a', 'b', 'd']);
+  assert.deepEqual(await snapshot('PUT'), { documents: 3, changed: 3 });
+  const restored = await next();
+  assert.deepEqual(restored.docs.map(doc => [doc.id, doc.get('n')]), [['a', 1], ['b', 2], ['c', 3]]);
+  assert.deepEqual(restored.docChanges().map(({ type, doc }) => `${type} ${doc.id}`).sort(), ['added c', 'modified b', 'removed d']);
+  stop();
+});

@@ -11,6 +11,7 @@ use hearth_core::{DatabaseName, Document, FieldPath, GeoPoint, Map, Reference, V
 use hearth_schema::v1::{self, value::ValueType};
 use hearth_schema::{LatLng, wkt};
 
+use crate::bounds::Bounds;
 use crate::names;
 use crate::status::{LONG_MAX, Refusal};
 
@@ -56,11 +57,11 @@ pub(crate) fn value_from(value: v1::Value) -> Result<Value, Refusal> {
 }
 
 /// A document's fields as a client sent them, each checked: Firestore says of most that is wrong in which field it is.
-pub(crate) fn document_from(fields: BTreeMap<String, v1::Value>) -> Result<Map, Refusal> {
+pub(crate) fn document_from(fields: BTreeMap<String, v1::Value>, bounds: Bounds) -> Result<Map, Refusal> {
     let fields = fields_from(fields)?;
     for (name, value) in &fields {
         check_name(name, 1).map_err(Refusal::field_name)?;
-        if long(value) {
+        if bounds == Bounds::Cloud && long(value) {
             return Err(Refusal::long_value(name));
         }
         value.check(0).map_err(|error| Refusal::value(name, error))?;

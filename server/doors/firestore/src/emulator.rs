@@ -1,6 +1,9 @@
-//! What tools ask of an emulator: to wipe a database and to take security rules. In dev only.
+//! What tools ask of an emulator: to wipe a database, to take security rules, and, of this server alone, to save and restore
+//! the state of a test. In dev only.
 //!
 //! Rules are kept and given back; nobody asks them yet. `GET /` and what streams are other doors' and skins' business.
+
+mod snapshots;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +18,7 @@ use hearth_core::DatabaseName;
 use hearth_schema::well_known::Empty;
 use serde::{Deserialize, Serialize};
 
+use self::snapshots::Snapshots;
 use crate::rest;
 use crate::serve::Peer;
 use crate::service::Door;
@@ -47,6 +51,7 @@ struct Emulator {
     door: Arc<Door>,
     // Held to look one up or to put one in.
     rules: Mutex<BTreeMap<String, Arc<Ruleset>>>,
+    snapshots: Snapshots,
 }
 
 /// What answers under `/emulator/v1/`; nothing on a server that is not for development.
@@ -54,7 +59,7 @@ pub(crate) fn routes(door: Arc<Door>) -> Router {
     if door.mode() != Mode::Dev {
         return Router::new();
     }
-    let emulator = Arc::new(Emulator { door, rules: Mutex::default() });
+    let emulator = Arc::new(Emulator { door, rules: Mutex::default(), snapshots: Snapshots::default() });
     let handler = move |request: Request| {
         let emulator = emulator.clone();
         async move { emulator.answer(request).await }
@@ -89,6 +94,12 @@ impl Emulator {
             (&Method::DELETE, ["projects", project, "databases", database, "documents"]) => {
                 self.wipe(&DatabaseName::parse(project, database)?).await
             }
+            (method, ["projects", project, "snapshots", id]) => {
+                self.snapshot(method, DatabaseName::parse(project, DatabaseName::DEFAULT)?, id).await
+            }
+            (method, ["projects", project, "databases", database, "snapshots", id]) => {
+                self.snapshot(method, DatabaseName::parse(project, database)?, id).await
+            }
             (method, ["projects", named]) => {
                 let project = named.strip_suffix(":securityRules").ok_or_else(nothing)?;
                 DatabaseName::parse(project, DatabaseName::DEFAULT)?;
@@ -111,6 +122,18 @@ impl Emulator {
         let wipe = database.authorize_wipe(&Caller::Admin)?;
         database.wipe(&wipe).await.map_err(|error| Refusal::commit(name, error))?;
         Ok(rest::one(&Empty {}))
+    }
+
+    async fn snapshot(&self, method: &Method, name: DatabaseName, id: &str) -> Result<Response, Refusal> {
+        Ok(match *method {
+            Method::POST => rest::one(&self.snapshots.save(&self.door, name, id).await?),
+            Method::PUT => rest::one(&self.snapshots.restore(&self.door, name, id).await?),
+            Method::DELETE => {
+                self.snapshots.forget(name, id)?;
+                rest::one(&Empty {})
+            }
+            _ => return Err(nothing()),
+        })
     }
 
     fn take_rules(&self, project: &str, bytes: &[u8]) -> Result<Response, Refusal> {
@@ -235,10 +258,87 @@ mod tests {
             {"error":{"code":400,"message":"The rules have 300000 bytes, over the limit of 262144","status":"INVALID_ARGUMENT"}}"#]]).await;
     }
 
+    const DOCUMENTS: &str = "/v1/projects/p/databases/(default)/documents";
+    const SNAPSHOT: &str = "/emulator/v1/projects/p/snapshots/start";
+
+    #[tokio::test]
+    async fn a_snapshot_brings_back_what_there_was_and_leaves_alone_what_is_so_already() {
+        let server = Server::dev();
+        let number = |n: i64| format!(r#"{{"fields":{{"n":{{"integerValue":"{n}"}}}}}}"#);
+        for (path, n) in [("rooms/a", 1), ("rooms/b", 2), ("rooms/b/deep/c", 3)] {
+            server.text(&format!("PATCH {DOCUMENTS}/{path}"), &number(n)).await;
+        }
+        let before = server.text(&format!("GET {DOCUMENTS}/rooms/a"), "").await;
+        server
+            .check(
+                &format!("POST {SNAPSHOT}"),
+                "",
+                expect![[r#"
+            200
+            {"documents":3,"changed":0}"#]],
+            )
+            .await;
+        // Changed, deleted, and new.
+        server.text(&format!("PATCH {DOCUMENTS}/rooms/b"), &number(9)).await;
+        server.text(&format!("DELETE {DOCUMENTS}/rooms/b/deep/c"), "").await;
+        server.text(&format!("PATCH {DOCUMENTS}/rooms/new"), &number(4)).await;
+        server
+            .check(
+                &format!("PUT {SNAPSHOT}"),
+                "",
+                expect![[r#"
+            200
+            {"documents":3,"changed":3}"#]],
+            )
+            .await;
+        assert_eq!(server.text(&format!("GET {DOCUMENTS}/rooms/a"), "").await, before);
+        assert!(server.text(&format!("GET {DOCUMENTS}/rooms/b"), "").await.contains(r#""integerValue":"2""#));
+        assert!(server.text(&format!("GET {DOCUMENTS}/rooms/b/deep/c"), "").await.contains(r#""integerValue":"3""#));
+        assert!(server.text(&format!("GET {DOCUMENTS}/rooms/new"), "").await.starts_with("404"));
+        server
+            .check(
+                &format!("PUT {SNAPSHOT}"),
+                "",
+                expect![[r#"
+            200
+            {"documents":3,"changed":0}"#]],
+            )
+            .await;
+        // Each database has its own.
+        let other = "/emulator/v1/projects/p/databases/other/snapshots/start";
+        server.check(&format!("PUT {other}"), "", expect![[r#"
+            404
+            {"error":{"code":404,"message":"There is no snapshot start of projects/p/databases/other; POST saves one","status":"NOT_FOUND"}}"#]]).await;
+        server
+            .check(
+                &format!("DELETE {SNAPSHOT}"),
+                "",
+                expect![[r#"
+            200
+            {}"#]],
+            )
+            .await;
+        assert!(server.text(&format!("PUT {SNAPSHOT}"), "").await.starts_with("404"));
+        assert!(server.text(&format!("POST {}", SNAPSHOT.replace("start", "__x__")), "").await.starts_with("400"));
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_is_never_more_than_one_commit_brings_back() {
+        let limits = hearth_engine::Limits { commit_writes_max: 2, ..Default::default() };
+        let server = Server::with(hearth_auth::Mode::Dev, hearth_engine::Access::Open, limits);
+        for id in ["a", "b", "c"] {
+            server.text(&format!("PATCH {DOCUMENTS}/rooms/{id}"), "{}").await;
+        }
+        server.check(&format!("POST {SNAPSHOT}"), "", expect![[r#"
+            429
+            {"error":{"code":429,"message":"projects/p/databases/(default) holds more than 2 documents or 10485760 bytes, which is the most that a snapshot keeps and one commit brings back","status":"RESOURCE_EXHAUSTED"}}"#]]).await;
+    }
+
     #[tokio::test]
     async fn outside_of_development_there_is_no_such_surface() {
         let wipe = "DELETE /emulator/v1/projects/p/databases/(default)/documents";
         assert_eq!(Server::serve().text(wipe, "").await, "404\n");
+        assert_eq!(Server::serve().text(&format!("POST {SNAPSHOT}"), "").await, "404\n");
         Server::dev()
             .check(
                 &format!("{wipe}\nPeer: serve"),

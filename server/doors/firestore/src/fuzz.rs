@@ -53,7 +53,7 @@ pub fn run_query(request: v1::RunQueryRequest) {
 /// What writes that came over gRPC mean.
 pub fn commit(request: v1::CommitRequest) {
     if let Ok(database) = names::database(&request.database) {
-        let _ = writes_from(&database, request.writes);
+        let _ = writes_from(&database, request.writes, Bounds::Cloud);
     }
 }
 
@@ -100,7 +100,7 @@ pub fn write(lines: &[u8]) {
     let Some(first) = requests.next() else { return };
     let Ok((stream, _)) = Writes::greet("stream", &first) else { return };
     for request in requests {
-        let _ = stream.batch(request);
+        let _ = stream.batch(request, Bounds::Cloud);
     }
 }
 

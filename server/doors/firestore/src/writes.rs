@@ -4,6 +4,7 @@ use hearth_core::DatabaseName;
 use hearth_core::write::Write;
 use hearth_schema::v1;
 
+use crate::bounds::Bounds;
 use crate::convert::write::writes_from;
 use crate::names;
 use crate::service::Batch;
@@ -35,12 +36,12 @@ impl Writes {
 
     /// A batch, to be committed at once and answered before the next. Its token acknowledges answers, and nothing hangs
     /// on it: several batches on the way carry the same one.
-    pub(crate) fn batch(&self, request: v1::WriteRequest) -> Result<Vec<Write>, Refusal> {
+    pub(crate) fn batch(&self, request: v1::WriteRequest, bounds: Bounds) -> Result<Vec<Write>, Refusal> {
         if !request.database.is_empty() && request.database != self.database.to_string() {
             let message = format!("All writes of a stream are of one database, here {}", self.database);
             return Err(Refusal::invalid(message));
         }
-        writes_from(&self.database, request.writes)
+        writes_from(&self.database, request.writes, bounds)
     }
 
     /// The answer to a batch.
@@ -79,7 +80,7 @@ mod tests {
         assert!(greeting.commit_time.is_none() && !greeting.stream_token.is_empty());
         let request =
             v1::WriteRequest { writes: vec![delete("a/b")], stream_token: greeting.stream_token.clone(), ..first() };
-        assert_eq!(stream.batch(request).unwrap().len(), 1);
+        assert_eq!(stream.batch(request, Bounds::Relaxed).unwrap().len(), 1);
         let batch = Batch { write_results: vec![v1::WriteResult::default()], commit_time: Timestamp::from_micros(7) };
         let answer = stream.answer(batch);
         assert!(answer.stream_token > greeting.stream_token);
@@ -92,7 +93,7 @@ mod tests {
         assert!(Writes::greet("s1", &v1::WriteRequest { writes: vec![delete("a/b")], ..first() }).is_err());
         let (stream, _) = Writes::greet("s1", &first()).unwrap();
         let other = v1::WriteRequest { database: "projects/q/databases/(default)".into(), ..Default::default() };
-        assert!(stream.batch(other).is_err());
-        assert!(stream.batch(v1::WriteRequest::default()).unwrap().is_empty());
+        assert!(stream.batch(other, Bounds::Relaxed).is_err());
+        assert!(stream.batch(v1::WriteRequest::default(), Bounds::Relaxed).unwrap().is_empty());
     }
 }

@@ -6,16 +6,21 @@ use hearth_schema::v1::document_transform::field_transform::{ServerValue, Transf
 use hearth_schema::v1::{self, precondition::ConditionType, write::Operation as Wire};
 
 use super::{document_from, mask_from, path_from, time, value_from, version_from};
+use crate::bounds::Bounds;
 use crate::names;
 use crate::status::Refusal;
 
 /// The writes of one request, all to documents of `database`.
-pub(crate) fn writes_from(database: &DatabaseName, writes: Vec<v1::Write>) -> Result<Vec<Write>, Refusal> {
-    writes.into_iter().map(|write| write_from(database, write)).collect()
+pub(crate) fn writes_from(
+    database: &DatabaseName,
+    writes: Vec<v1::Write>,
+    bounds: Bounds,
+) -> Result<Vec<Write>, Refusal> {
+    writes.into_iter().map(|write| write_from(database, write, bounds)).collect()
 }
 
 /// One write.
-pub(crate) fn write_from(database: &DatabaseName, write: v1::Write) -> Result<Write, Refusal> {
+pub(crate) fn write_from(database: &DatabaseName, write: v1::Write, bounds: Bounds) -> Result<Write, Refusal> {
     let v1::Write { update_mask, update_transforms, current_document, operation } = write;
     let precondition = precondition_from(current_document)?;
     let Some(operation) = operation else { return Err(Refusal::invalid("A write has no operation")) };
@@ -24,7 +29,7 @@ pub(crate) fn write_from(database: &DatabaseName, write: v1::Write) -> Result<Wr
     }
     let (name, operation, transforms) = match operation {
         Wire::Update(v1::Document { name, fields, .. }) => {
-            let fields = document_from(fields)?;
+            let fields = document_from(fields, bounds)?;
             let operation = match mask_from(update_mask)? {
                 None => Operation::Set(fields),
                 Some(mask) => Operation::Merge { fields, mask },
@@ -100,7 +105,7 @@ mod tests {
 
     fn check(write: v1::Write, want: Expect) {
         let database = DatabaseName::parse("p", "(default)").unwrap();
-        want.assert_eq(&match write_from(&database, write) {
+        want.assert_eq(&match write_from(&database, write, Bounds::Relaxed) {
             Ok(write) => format!("{:?} {:?} {:?}", write.path(), write.operation(), write.precondition()),
             Err(refusal) => refusal.to_string(),
         });

@@ -45,7 +45,7 @@ async fn next(mut state: State) -> Result<Option<(v1::WriteResponse, State)>, Re
             greeting
         }
         Some((writes, database)) => {
-            let batch = writes.batch(request)?;
+            let batch = writes.batch(request, state.door.bounds())?;
             writes.answer(state.door.commit_batch(&state.caller, database, batch).await?)
         }
     };

@@ -40,7 +40,7 @@ impl Door {
         };
         let path = collection(parent.document.as_ref(), &collection_id_from(&request.collection_id)?)?.doc(&id)?;
         let mask = mask_from(request.mask)?;
-        let fields = document_from(request.document.unwrap_or_default().fields)?;
+        let fields = document_from(request.document.unwrap_or_default().fields, self.bounds)?;
         let write = Write::build(path, Operation::Set(fields), Precondition::Exists(false), Vec::new())?;
         let database = self.database(&parent.database).await?;
         self.write_one(caller, &database, write, mask.as_deref()).await
@@ -55,7 +55,7 @@ impl Door {
         let document = request.document.ok_or_else(|| Refusal::invalid("A document is missing"))?;
         let reference = names::document(&document.name)?;
         let mask = mask_from(request.mask)?;
-        let fields = document_from(document.fields)?;
+        let fields = document_from(document.fields, self.bounds)?;
         let operation = match mask_from(request.update_mask)? {
             None => Operation::Set(fields),
             Some(mask) => Operation::Merge { fields, mask },
@@ -113,7 +113,7 @@ impl Door {
         request: v1::CommitRequest,
     ) -> Result<v1::CommitResponse, Refusal> {
         let name = names::database(&request.database)?;
-        let writes = writes_from(&name, request.writes)?;
+        let writes = writes_from(&name, request.writes, self.bounds)?;
         let database = self.database(&name).await?;
         let Batch { write_results, commit_time } = match request.transaction.is_empty() {
             true => self.commit_batch(caller, &database, writes).await?,
@@ -201,7 +201,7 @@ impl Door {
         let name = names::database(&request.database)?;
         self.bounds.check_batch(request.writes.len())?;
         let writes: Vec<Result<Write, Refusal>> =
-            request.writes.into_iter().map(|write| write_from(&name, write)).collect();
+            request.writes.into_iter().map(|write| write_from(&name, write, self.bounds)).collect();
         let mut seen = BTreeSet::new();
         if let Some(twice) = writes.iter().flatten().find(|write| !seen.insert(write.path())) {
             return Err(Refusal::invalid(format!(
