@@ -1,11 +1,15 @@
 //! The official SDKs, unmodified, before the real server. Each has its own runner; this one starts the server for it.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
 use hearth_tests::compatibility::{Compatibility, Row};
-use hearth_tests::{Server, hearth, repository};
+use hearth_tests::{Launch, Server, hearth, repository};
+use serde_json::json;
+use tempfile::TempDir;
 
 /// Runs a client's tests with the server's address where Google's tools look for an emulator.
 fn run(server: &Server, command: &mut Command) {
@@ -128,6 +132,61 @@ fn every_public_name_of_the_sdks_has_a_row() {
         assert_eq!(is.difference(&said).collect::<Vec<_>>(), [""; 0], "{sdk} has names without a row");
         assert_eq!(said.difference(&is).collect::<Vec<_>>(), [""; 0], "{sdk} has no such names");
     }
+}
+
+#[test]
+fn the_port_of_firebase_json_is_served_and_its_rules_are_kept() {
+    let tests = repository().join("tests");
+    installed(&tests.join("node_modules/@google-cloud/firestore"));
+    let folder = TempDir::with_prefix("hearth-firebase-").expect("the temporary folder is writable");
+    // Taken, looked at and given back: free, unless somebody is very quick.
+    let port =
+        TcpListener::bind("127.0.0.1:0").and_then(|taken| taken.local_addr()).expect("there is a free port").port();
+    let file = json!({
+        "firestore": { "rules": "firestore.rules", "indexes": "firestore.indexes.json" },
+        "emulators": { "firestore": { "port": port }, "auth": { "port": 9099 } },
+    });
+    let rules = "rules_version = '2';\nservice cloud.firestore {}";
+    let write = |name, text: &str| fs::write(folder.path().join(name), text).expect("the temporary folder is writable");
+    write("firebase.json", &file.to_string());
+    write("firestore.rules", rules);
+    write("firestore.indexes.json", r#"{"indexes": [], "fieldOverrides": []}"#);
+    let there = format!("cd '{}' && exec \"$@\"", folder.path().display());
+    let within = || Launch::dev().under(&["sh", "-c", &there, "sh"]);
+
+    let server = within().start();
+    let script = "
+        import firestore from '@google-cloud/firestore';
+        const db = new firestore.Firestore({ projectId: 'shop' });
+        await db.doc('rooms/a').set({ n: 1 });
+        process.exit((await db.collection('rooms').get()).size === 1 ? 0 : 1);
+    ";
+    let mut command = Command::new("node");
+    command.args(["--input-type=module", "--eval", script]).current_dir(&tests);
+    command.env("FIRESTORE_EMULATOR_HOST", format!("127.0.0.1:{port}")).env("METADATA_SERVER_DETECTION", "none");
+    let output = command.output().expect("node can be run");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // It is one server on two ports.
+    assert_eq!(server.get("/p/shop/db/rooms/a").send().expect_status(200).json()["data"], json!({"n": 1}));
+    let kept = server.get("/emulator/v1/projects/shop:securityRules").send().expect_status(200).json();
+    assert_eq!(kept, json!({"rules": {"files": [{"name": "firestore.rules", "content": rules}]}}));
+    let said = server.output().0;
+    for line in [
+        &format!("also listening on 127.0.0.1:{port}"),
+        "firestore.rules is kept and not evaluated yet",
+        "does not serve: auth",
+    ] {
+        assert!(said.contains(line), "{line} is missing in {said}");
+    }
+    // Who has the port is said, and how to do without.
+    let ended = within().refused();
+    assert!(ended.stderr.contains("--no-firebase-json"), "{ended:#?}");
+    within().args(&["--no-firebase-json"]).start();
+    drop(server);
+
+    write("firebase.json", "{\n  \"emulators\": {,}\n}");
+    let ended = within().refused();
+    assert!(ended.stderr.contains("firebase.json:2:17: key must be a string"), "{ended:#?}");
 }
 
 #[test]

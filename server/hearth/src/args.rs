@@ -106,6 +106,9 @@ pub(crate) struct DevArgs {
     /// Let other machines reach this server, with a key that is generated; =unsafe lets them without one
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "key", value_parser = ["key", "unsafe"])]
     expose: Option<String>,
+    /// Take no notice of a firebase.json in this folder
+    #[arg(long)]
+    no_firebase_json: bool,
 }
 
 #[derive(Args, Clone, Debug, Default)]
@@ -154,7 +157,7 @@ impl ExecArgs {
             ("expose", "exec", text("off")),
             ("log", "--log", text(&self.log)),
         ];
-        let limits = self.limits.as_deref().map(|whose| ("limits.firestore", "--limits", text(whose)));
+        let limits = self.limits.as_deref().map(|whose| ("limits.profile", "--limits", text(whose)));
         own.into_iter().chain(project).chain(seed).chain(limits).collect()
     }
 }
@@ -427,7 +430,7 @@ impl ServerArgs {
         let texts = [
             ("project", "--project", &self.project),
             ("log", "--log", &self.log),
-            ("limits.firestore", "--limits", &self.limits),
+            ("limits.profile", "--limits", &self.limits),
         ];
         let text = |(key, flag, value): (_, _, &Option<String>)| Some((key, flag, Value::Text(value.clone()?)));
         given.extend(texts.into_iter().filter_map(text));
@@ -458,6 +461,9 @@ impl DevArgs {
         }
         if let Some(how) = &self.expose {
             given.push(("expose", "--expose", Value::Text(how.clone())));
+        }
+        if self.no_firebase_json {
+            given.push(("firebase_json", "--no-firebase-json", Value::Flag(false)));
         }
         given
     }

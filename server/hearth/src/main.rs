@@ -11,6 +11,7 @@ mod exec;
 mod exit;
 mod export;
 mod fetch;
+mod firebase;
 mod forwarded;
 mod import;
 mod issuers;

@@ -16,13 +16,16 @@ use hearth_engine::{Access, Backing, DatabaseError, Engine, Options, Projects, S
 use hearth_native::origin::Origins;
 use hearth_native::problem::Problem;
 use hearth_native::{Door, DoorOptions, Peer};
+use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::args::ExecArgs;
 use crate::config::Settings;
 use crate::config::settings::Expose;
 use crate::connections::{self, ConnectionLimits, Seats};
 use crate::exit::{Exit, say};
+use crate::firebase::Firebase;
 use crate::forwarded::Forwarded;
 use crate::issuers::Keys;
 use crate::place::Place;
@@ -67,17 +70,27 @@ async fn serve(mode: Mode, mut settings: Settings, command: Option<&ExecArgs>) -
         // To be exposed on this machine alone is not what anybody asks for.
         settings.listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
     }
-    check(mode, &settings)?;
+    // A command has a server of its own, whatever lies around it.
+    let firebase = match mode == Mode::Dev && command.is_none() && settings.firebase_json {
+        true => Firebase::read(Path::new("."))
+            .map_err(|error| Exit::usage(format!("{error}; put it right, or start with --no-firebase-json")))?,
+        false => None,
+    };
+    check(mode, &settings, settings.listen)?;
+    let beside = firebase.as_ref().and_then(|firebase| firebase.listen).filter(|beside| {
+        let listen = settings.listen;
+        listen.port() != beside.port() || !(listen.ip() == beside.ip() || listen.ip().is_unspecified())
+    });
+    if let Some(beside) = beside {
+        check(mode, &settings, beside)?;
+    }
     raise_file_limit();
     let admin = admin_key(mode, &settings)?;
     // Before anything is opened, so that a port in use changes nothing.
-    let listener = connections::listen(settings.listen).map_err(|error| {
-        let hint = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "; another program has it: stop that one, or choose another with --listen",
-            _ => "",
-        };
-        Exit::start(format!("cannot listen on {}: {error}{hint}", settings.listen))
-    })?;
+    let listener = listen(settings.listen, "choose another with --listen")?;
+    let beside =
+        beside.map(|beside| listen(beside, "choose another in firebase.json, or start with --no-firebase-json"));
+    let beside = beside.transpose()?;
     let address = listener.local_addr().map_err(Exit::start)?;
     let tls = settings.tls.clone().map(Tls::open).transpose().map_err(Exit::start)?;
     let public = settings.public.as_deref().map(Public::open).transpose();
@@ -110,6 +123,9 @@ async fn serve(mode: Mode, mut settings: Settings, command: Option<&ExecArgs>) -
     });
     let front = Front { public, loopback: is_exposed.then_some(loopback), expose: settings.expose };
     let firestore = hearth_firestore::Door::new(engine.clone(), keys.clone(), mode, settings.bounds);
+    if let Some((content, name)) = firebase.as_ref().and_then(|firebase| firebase.rules.as_ref()) {
+        firestore.keep_rules(name, content).map_err(|error| Exit::usage(format!("{name}: {}", error.message)))?;
+    }
     let firestore_routes = only_for(origins, hearth_firestore::routes(firestore.clone()));
     let router = front.before(hearth_native::router(door.clone()).merge(firestore_routes));
     // Before everything else: what a proxy says of a request is what all others go by.
@@ -123,7 +139,10 @@ async fn serve(mode: Mode, mut settings: Settings, command: Option<&ExecArgs>) -
         proxies: settings.behind_proxy.clone(),
         idle_max: settings.connection_idle_max,
     });
-    let accepting = tokio::spawn(connections::accept(listener, tls.clone(), router, seats.clone(), stopped));
+    let accept = |listener| connections::accept(listener, tls.clone(), router.clone(), seats.clone(), stopped.clone());
+    let beside_at = beside.as_ref().and_then(|beside| beside.local_addr().ok());
+    let accepting = tokio::spawn(accept(listener));
+    let accepting_beside = beside.map(|beside| tokio::spawn(accept(beside)));
     let (refuse, mut refused) = oneshot::channel();
     let background = [
         tokio::spawn(open_databases(engine.clone(), refuse)),
@@ -140,6 +159,9 @@ async fn serve(mode: Mode, mut settings: Settings, command: Option<&ExecArgs>) -
         }
         None => {
             greet(mode, &settings, &engine, address, exposed_key.as_deref());
+            if let Some(firebase) = &firebase {
+                greet_firebase(firebase, beside_at);
+            }
             tokio::select! {
                 () = signals.next() => {
                     tracing::info!("stopping; a second signal ends at once");
@@ -158,7 +180,10 @@ async fn serve(mode: Mode, mut settings: Settings, command: Option<&ExecArgs>) -
             task.abort();
         }
         // What is left of it ends with the runtime.
-        let mut open = accepting.await.map_err(Exit::failed)?;
+        let mut open = vec![accepting.await.map_err(Exit::failed)?];
+        if let Some(accepting) = accepting_beside {
+            open.push(accepting.await.map_err(Exit::failed)?);
+        }
         door.stop();
         firestore.stop();
         let closing = engine.clone();
@@ -166,7 +191,7 @@ async fn serve(mode: Mode, mut settings: Settings, command: Option<&ExecArgs>) -
         if tokio::time::timeout(DRAIN_TIME_MAX, seats.empty()).await.is_err() {
             tracing::warn!("some connections did not end in {} s and are cut off", DRAIN_TIME_MAX.as_secs());
         }
-        open.abort_all();
+        open.iter_mut().for_each(JoinSet::abort_all);
         closing.await.map_err(Exit::failed)
     };
     tokio::select! {
@@ -189,9 +214,18 @@ fn raise_file_limit() {
     }
 }
 
+fn listen(address: SocketAddr, otherwise: &str) -> Result<TcpListener, Exit> {
+    connections::listen(address).map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::AddrInUse => format!("; another program has it: stop that one, or {otherwise}"),
+            _ => String::new(),
+        };
+        Exit::start(format!("cannot listen on {address}: {error}{hint}"))
+    })
+}
+
 /// Refuses what is not safe, before anything is opened.
-fn check(mode: Mode, settings: &Settings) -> Result<(), Exit> {
-    let listen = settings.listen;
+fn check(mode: Mode, settings: &Settings, listen: SocketAddr) -> Result<(), Exit> {
     let is_local = listen.ip().to_canonical().is_loopback();
     match mode {
         Mode::Dev if !is_local && settings.expose == Expose::Off => Err(Exit::usage(format!(
@@ -420,6 +454,25 @@ fn greet(mode: Mode, settings: &Settings, engine: &Engine, address: SocketAddr, 
         }
         (Mode::Dev, Expose::Unsafe, _) => red("  Whoever reaches this server can read and change everything in it."),
         _ => {}
+    }
+}
+
+/// Says what was taken from firebase.json, and what was not.
+fn greet_firebase(firebase: &Firebase, beside: Option<SocketAddr>) {
+    if let Some(beside) = beside {
+        say(format_args!("  firebase  also listening on {beside}, as firebase.json says"));
+    }
+    if let Some((_, name)) = &firebase.rules {
+        say(format_args!("  rules     {name} is kept and not evaluated yet: everybody may do everything"));
+    }
+    if let Some((count, name)) = &firebase.indexes {
+        say(format_args!("  indexes   {count} of {name}, none of which is needed: every query is answered without"));
+    }
+    if !firebase.others.is_empty() {
+        say(format_args!(
+            "  not here  emulators of firebase.json that Hearth does not serve: {}",
+            firebase.others.join(", ")
+        ));
     }
 }
 

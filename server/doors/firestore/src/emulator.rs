@@ -31,8 +31,31 @@ const RULES_BYTES_MAX: usize = 256 << 10;
 
 /// The body that rules come in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Ruleset {
+pub(crate) struct Ruleset {
     rules: Files,
+}
+
+impl Ruleset {
+    /// Rules of one file.
+    pub(crate) fn of(name: &str, content: &str) -> Result<Self, Refusal> {
+        let file = File { name: name.into(), content: content.into() };
+        let ruleset = Self { rules: Files { files: vec![file] } };
+        ruleset.check()?;
+        Ok(ruleset)
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        let length: usize = self.rules.files.iter().map(|file| file.name.len() + file.content.len()).sum();
+        if self.rules.files.is_empty() {
+            return Err(Refusal::invalid("Rules are missing: rules.files is empty"));
+        }
+        if length > RULES_BYTES_MAX {
+            return Err(Refusal::invalid(format!(
+                "The rules have {length} bytes, over the limit of {RULES_BYTES_MAX}"
+            )));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,15 +161,7 @@ impl Emulator {
 
     fn take_rules(&self, project: &str, bytes: &[u8]) -> Result<Response, Refusal> {
         let ruleset: Ruleset = rest::message(bytes)?;
-        let length: usize = ruleset.rules.files.iter().map(|file| file.name.len() + file.content.len()).sum();
-        if ruleset.rules.files.is_empty() {
-            return Err(Refusal::invalid("Rules are missing: rules.files is empty"));
-        }
-        if length > RULES_BYTES_MAX {
-            return Err(Refusal::invalid(format!(
-                "The rules have {length} bytes, over the limit of {RULES_BYTES_MAX}"
-            )));
-        }
+        ruleset.check()?;
         let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         if rules.len() >= PROJECTS_MAX && !rules.contains_key(project) {
             let text = format!("Rules of {PROJECTS_MAX} projects are kept already");
@@ -158,7 +173,11 @@ impl Emulator {
 
     fn rules(&self, project: &str) -> Result<Response, Refusal> {
         let kept = self.rules.lock().unwrap_or_else(PoisonError::into_inner).get(project).cloned();
-        kept.map(|ruleset| rest::one(&*ruleset)).ok_or_else(nothing)
+        match (kept, self.door.rules()) {
+            (Some(ruleset), _) => Ok(rest::one(&*ruleset)),
+            (None, Some(ruleset)) => Ok(rest::one(ruleset)),
+            (None, None) => Err(nothing()),
+        }
     }
 }
 

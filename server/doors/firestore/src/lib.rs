@@ -23,3 +23,4 @@ mod writes;
 pub use bounds::Bounds;
 pub use serve::{Peer, routes};
 pub use service::{Authenticate, Door};
+pub use status::Refusal;

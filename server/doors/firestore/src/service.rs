@@ -7,7 +7,7 @@ mod query;
 mod read;
 mod write;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt as _};
@@ -24,6 +24,7 @@ pub(crate) use write::Batch;
 
 use crate::bounds::Bounds;
 use crate::convert::version_from;
+use crate::emulator::Ruleset;
 use crate::names;
 use crate::status::Refusal;
 use crate::transaction::{Book, Kind, Manners, Number, Reads, Subject, Turn, What};
@@ -54,6 +55,7 @@ pub struct Door {
     gate: Arc<dyn Authenticate>,
     mode: Mode,
     bounds: Bounds,
+    rules: OnceLock<Ruleset>,
     stopping: watch::Sender<bool>,
     // Held for one look or note, never while anything is read or awaited.
     book: Mutex<Book>,
@@ -92,7 +94,7 @@ impl Door {
     /// hold.
     pub fn new(engine: Engine, gate: Arc<dyn Authenticate>, mode: Mode, bounds: Bounds) -> Arc<Self> {
         let book = Mutex::new(Book::new(ids::random()));
-        Arc::new(Self { engine, gate, mode, bounds, stopping: watch::Sender::new(false), book })
+        Arc::new(Self { engine, gate, mode, bounds, rules: OnceLock::new(), stopping: watch::Sender::new(false), book })
     }
 
     /// Tells the sessions of web pages that the server stops, so that they end.
@@ -113,6 +115,18 @@ impl Door {
     /// How much is believed of those for whom nothing else is said.
     pub(crate) fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Keeps the rules of a folder, once: those of every project that brings none of its own. Nobody asks them yet.
+    pub fn keep_rules(&self, name: &str, content: &str) -> Result<(), Refusal> {
+        let ruleset = Ruleset::of(name, content)?;
+        // A second folder would change what the first has said.
+        let _ = self.rules.set(ruleset);
+        Ok(())
+    }
+
+    pub(crate) fn rules(&self) -> Option<&Ruleset> {
+        self.rules.get()
     }
 
     /// Whose limits hold.

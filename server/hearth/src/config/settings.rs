@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) seed: Option<PathBuf>,
     pub(crate) allow_origin: Vec<String>,
     pub(crate) expose: Expose,
+    /// Whether `hearth dev` looks for a firebase.json.
+    pub(crate) firebase_json: bool,
     pub(crate) behind_proxy: Vec<Network>,
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) signed_in: SignedIn,
@@ -177,6 +179,7 @@ impl Settings {
                 Some("unsafe") => Expose::Unsafe,
                 _ => Expose::Off,
             },
+            firebase_json: flag("firebase_json"),
             behind_proxy: list("behind_proxy").iter().map(network).collect::<Result<_, _>>()?,
             tls,
             signed_in: match text("access.signed_in").as_deref() {
@@ -193,7 +196,7 @@ impl Settings {
             connections_per_address_max: small("limits.connections_per_address_max")?,
             connection_idle_max: Duration::from_secs(count("limits.connection_idle_seconds_max")?),
             limits,
-            bounds: match text("limits.firestore").as_deref() {
+            bounds: match text("limits.profile").as_deref() {
                 Some("cloud") => Bounds::Cloud,
                 _ => Bounds::Relaxed,
             },
