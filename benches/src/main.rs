@@ -10,6 +10,10 @@ use hearth_benches::table::{self, Occasion};
 use hearth_benches::target::TARGETS;
 use hearth_benches::{Found, Scale, Setting, engine, fanout, http, machine, million, stalled, sustained};
 
+/// The one of the program, since the engine is measured in process too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Debug, Parser)]
 #[command(about = "Measures Hearth beside what it stands on", args_conflicts_with_subcommands = true)]
 struct Cli {

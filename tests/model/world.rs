@@ -74,7 +74,7 @@ impl World {
             writes.push(Write::build(path, operation, Precondition::None, vec![]).unwrap());
         }
         let state = |path: &DocPath| Ok::<_, Infallible>(self.docs.get(path).cloned());
-        let Ok(plan) = decide::decide(&[], &writes, self.version, state);
+        let Ok(plan) = decide::decide(&[], writes.clone(), self.version, state);
         let commit = Commit { version: self.version, changes: plan.unwrap().changes };
         for change in &commit.changes {
             match &change.after {

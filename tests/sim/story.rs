@@ -119,6 +119,7 @@ fn limits(random: &mut Random) -> Limits {
         queue_commits_max: 5,
         group_commits_max: 1 + random.index(4),
         generation_bytes_max: 300 + random.index(1_500),
+        generations_applied_min: 1,
         generations_max: 1 + random.index(3),
         queries_running_max: 3,
         outbox_bytes_max: 600 + random.index(2_000),

@@ -12,7 +12,7 @@ use crate::path::DocPath;
 use crate::size;
 use crate::value::{self, Map, ValueError, insert, lookup, remove};
 use crate::version::Version;
-use crate::write::{Operation, Precondition, Write, WriteResult};
+use crate::write::{FieldTransform, Operation, Precondition, Write, WriteResult};
 
 /// What a caller read before it decided to write: the commit stands only if this still holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub enum WriteError {
 /// last change as it was.
 pub fn decide<E>(
     reads: &[DocumentRead],
-    writes: &[Write],
+    writes: Vec<Write>,
     version: Version,
     mut state: impl FnMut(&DocPath) -> Result<Option<Arc<Document>>, E>,
 ) -> Result<Result<Plan, WriteError>, E> {
@@ -80,15 +80,16 @@ pub fn decide<E>(
     let mut results = Vec::with_capacity(writes.len());
     let mut bytes_left = Plan::BYTES_MAX;
     for write in writes {
-        images.load(write.path(), &mut state)?;
-        let before = images.now(write.path());
-        if let Err(error) = check_precondition(write, before, images.at_first(write.path())) {
+        let path = write.path().clone();
+        images.load(&path, &mut state)?;
+        let before = images.now(&path);
+        if let Err(error) = check_precondition(&write, before, images.at_first(&path)) {
             return Ok(Err(error));
         }
         match apply(write, before, version, &mut bytes_left) {
             Err(error) => return Ok(Err(error)),
             Ok((after, result)) => {
-                images.put(write.path(), after);
+                images.put(&path, after);
                 results.push(result);
             }
         }
@@ -108,7 +109,7 @@ pub fn project<E>(
     let mut bytes_left = Plan::BYTES_MAX;
     for write in writes {
         images.load(write.path(), &mut state)?;
-        match apply(write, images.now(write.path()), version, &mut bytes_left) {
+        match apply(write.clone(), images.now(write.path()), version, &mut bytes_left) {
             Err(error) => return Ok(Err(error)),
             Ok((after, _)) => images.put(write.path(), after),
         }
@@ -184,7 +185,7 @@ type Applied = (Option<Arc<Document>>, WriteResult);
 
 /// What one write makes of a document. `bytes_left` is what the commit may still write.
 fn apply(
-    write: &Write,
+    write: Write,
     before: Option<&Arc<Document>>,
     version: Version,
     bytes_left: &mut usize,
@@ -193,14 +194,15 @@ fn apply(
         let updated = document.map(|document| document.updated);
         (document.cloned(), WriteResult { updated, transforms: Vec::new() })
     };
-    let mut fields = match write.operation() {
+    let (path, operation, transforms) = write.into_parts();
+    let mut fields = match operation {
         Operation::Verify => return Ok(unchanged(before)),
         Operation::Delete => return Ok(unchanged(None)),
-        Operation::Set(fields) => fields.clone(),
+        Operation::Set(fields) => fields,
         Operation::Merge { fields, mask } => {
             let mut merged = before.map(|document| document.fields.clone()).unwrap_or_default();
-            for path in mask {
-                match lookup(fields, path) {
+            for path in &mask {
+                match lookup(&fields, path) {
                     Some(value) => insert(&mut merged, path, value.clone()),
                     None => drop(remove(&mut merged, path)),
                 }
@@ -208,24 +210,23 @@ fn apply(
             merged
         }
     };
-    let transforms = transform(write, &mut fields, version);
-    let path = write.path();
+    let transforms = transform(&transforms, &mut fields, version);
     value::check_map(&fields, 0).map_err(|error| WriteError::Value { path: path.clone(), error })?;
-    let bytes = size::document_bytes(path, &fields);
+    let bytes = size::document_bytes(&path, &fields);
     if bytes > Document::BYTES_MAX {
-        return Err(WriteError::TooLarge { path: path.clone(), bytes });
+        return Err(WriteError::TooLarge { path, bytes });
     }
     *bytes_left = bytes_left.checked_sub(bytes).ok_or_else(|| WriteError::TooMuch { path: path.clone() })?;
     if let Some(before) = before.filter(|document| document.fields == fields) {
         return Ok((Some(before.clone()), WriteResult { updated: Some(before.updated), transforms }));
     }
     let created = before.map_or(version, |document| document.created);
-    let after = Document { path: path.clone(), fields, created, updated: version };
+    let after = Document { path, fields, created, updated: version };
     Ok((Some(Arc::new(after)), WriteResult { updated: Some(version), transforms }))
 }
 
-fn transform(write: &Write, fields: &mut Map, version: Version) -> Vec<value::Value> {
-    let each = write.transforms().iter().map(|transform| {
+fn transform(transforms: &[FieldTransform], fields: &mut Map, version: Version) -> Vec<value::Value> {
+    let each = transforms.iter().map(|transform| {
         let (value, result) = transform.transform.apply(lookup(fields, &transform.path), version);
         insert(fields, &transform.path, value);
         result
@@ -238,7 +239,7 @@ mod tests {
     use super::*;
     use crate::field::FieldPath;
     use crate::value::Value;
-    use crate::write::{FieldTransform, Transform};
+    use crate::write::Transform;
     use expect_test::{Expect, expect};
     use std::convert::Infallible;
 
@@ -268,7 +269,7 @@ mod tests {
             updated: Version::from_micros(5),
         });
         let state = |at: &DocPath| Ok::<_, Infallible>((*at == one.path).then(|| one.clone()));
-        let Ok(decided) = decide(reads, writes, Version::from_micros(9), state);
+        let Ok(decided) = decide(reads, writes.to_vec(), Version::from_micros(9), state);
         let text = match decided {
             Err(error) => format!("refused: {error}\n"),
             Ok(plan) => {
@@ -439,9 +440,9 @@ mod tests {
         let writes: Vec<Write> =
             (0..30).map(|n| merge(&format!("a/d{n}"), &[("n", 1)], &["n"], Precondition::None)).collect();
         let state = |at: &DocPath| Ok::<_, Infallible>(Some(Arc::new(text(at))));
-        let Ok(refused) = decide(&[], &writes, Version::from_micros(9), state);
+        let Ok(refused) = decide(&[], writes.clone(), Version::from_micros(9), state);
         assert_eq!(refused, Err(WriteError::TooMuch { path: path("a/d25") }));
-        let Ok(decided) = decide(&[], &writes[..20], Version::from_micros(9), state);
+        let Ok(decided) = decide(&[], writes[..20].to_vec(), Version::from_micros(9), state);
         assert_eq!(decided.unwrap().changes.len(), 20);
     }
 

@@ -50,8 +50,18 @@ impl CommitEntry {
         Self { scope: scope.into(), key, images, results: results.to_vec() }
     }
 
+    /// The records of the images, in their order.
+    pub fn records(&self) -> Vec<Arc<[u8]>> {
+        self.images.iter().map(|(_, image)| codec::encode_record(image.as_deref()).into()).collect()
+    }
+
     /// The body of the entry.
     pub fn encode(&self) -> Vec<u8> {
+        self.encode_with(&self.records())
+    }
+
+    /// The body of the entry, for whoever has [`CommitEntry::records`] already: they are most of the work.
+    pub fn encode_with(&self, records: &[Arc<[u8]>]) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.block(self.scope.as_bytes());
         match &self.key {
@@ -63,9 +73,9 @@ impl CommitEntry {
             }
         }
         writer.varint(self.images.len() as u64);
-        for (path, image) in &self.images {
+        for ((path, _), record) in self.images.iter().zip(records) {
             writer.block(path.as_str().as_bytes());
-            writer.block(&codec::encode_record(image.as_deref()));
+            writer.block(record);
         }
         encode_results(&mut writer, &self.results);
         writer.finish()

@@ -168,6 +168,11 @@ impl Write {
     pub fn transforms(&self) -> &[FieldTransform] {
         &self.transforms
     }
+
+    /// What is done, where, and the transforms, to be used up.
+    pub(crate) fn into_parts(self) -> (DocPath, Operation, Vec<FieldTransform>) {
+        (self.path, self.operation, self.transforms)
+    }
 }
 
 fn check_fields(path: &DocPath, fields: &Map) -> Result<(), WriteShapeError> {

@@ -58,7 +58,7 @@ impl Worker for Applying {
         let mut turn = if idle && pace == Pace::Try { Turn::Nothing } else { Turn::Worked };
         for memtable in held.iter().filter_map(Weak::upgrade) {
             let failed_before = memtable.failure().is_some();
-            if idle && !failed_before && memtable.freeze(1) {
+            if idle && !failed_before && memtable.freeze(1) > 0 {
                 turn = Turn::Worked;
             }
             match memtable.apply_frozen() {

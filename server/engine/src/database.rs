@@ -144,9 +144,11 @@ impl Database {
             Budget { clock: common.clock.clone(), limits: common.limits.clone(), metrics: common.metrics.clone() };
         let feed = Arc::new(Feed::new(shared.clone(), budget.clone(), common.crew.clone()));
         let (queue, asked) = mpsc::channel(common.limits.queue_commits_max);
-        let (applier, bytes) = (common.applier.clone(), common.limits.generation_bytes_max);
+        let (applier, limits) = (common.applier.clone(), common.limits.clone());
         let freeze = move || {
-            if memtable.freeze(bytes) {
+            if memtable.freeze(limits.generation_bytes_max)
+                >= limits.generations_applied_min.min(limits.generations_max)
+            {
                 applier.wake();
             }
         };

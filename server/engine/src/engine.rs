@@ -222,7 +222,7 @@ impl Engine {
             Backing::Disk(home) => {
                 // Half of what the log leaves free: by the time the state lacks space, no commit adds to it any more.
                 let free_bytes_min = options.limits.disk_free_bytes_min / 2;
-                let sled = SledOptions { free_bytes_min, ..SledOptions::default() };
+                let sled = SledOptions { free_bytes_min, cache_bytes_max: options.limits.cache_bytes_max };
                 let mut opened = Sled::open(&home.state_dir(), &sled)?;
                 if let Err(StoreError::Failed { .. }) = probe(&opened.store, home) {
                     // What cannot even be asked how far it reaches is set aside by opening it again.

@@ -13,8 +13,14 @@ pub struct Limits {
     pub queue_commits_max: usize,
     /// Commits that share one frame of the log.
     pub group_commits_max: usize,
+    /// Bytes of pages, as sled counts them, that the state keeps at hand, for the whole process. In memory it is several
+    /// times as much (docs/decisions/0007).
+    pub cache_bytes_max: u64,
     /// Bytes that a generation of the memtable gathers before it is applied to the state.
     pub generation_bytes_max: usize,
+    /// Generations that wait until a burst is over before they are applied: applying takes more of the processors than
+    /// committing does. What has waited for a second is applied in any case.
+    pub generations_applied_min: usize,
     /// Generations that wait to be applied; then the writer waits too.
     pub generations_max: usize,
     /// Documents of one answer.
@@ -95,7 +101,9 @@ impl Default for Limits {
             commit_bytes_max: 10 << 20,
             queue_commits_max: 1_024,
             group_commits_max: 256,
+            cache_bytes_max: 48 << 20,
             generation_bytes_max: 8 << 20,
+            generations_applied_min: 3,
             generations_max: 4,
             result_docs_max: 100_000,
             result_docs_default: 1_000,

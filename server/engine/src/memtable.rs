@@ -63,6 +63,16 @@ impl Generation {
         }
     }
 
+    /// The value of the first key of a range.
+    pub(crate) fn first(&self, range: &KeyRange) -> Option<Blob> {
+        if range.is_empty() {
+            return None;
+        }
+        let inside = self.inside.read().unwrap_or_else(PoisonError::into_inner);
+        let bounds = (Bound::Included(range.from.as_slice()), Bound::Excluded(range.to.as_slice()));
+        inside.entries.range::<[u8], _>(bounds).next().map(|(_, value)| value.clone())
+    }
+
     fn bytes(&self) -> usize {
         self.inside.read().unwrap_or_else(PoisonError::into_inner).bytes
     }
@@ -131,14 +141,14 @@ impl Memtable {
         std::iter::once(&levels.active).chain(levels.frozen.iter().rev()).cloned().collect()
     }
 
-    /// Freezes the active generation when it holds at least `bytes_min`, and says whether one is there to be applied.
-    pub(crate) fn freeze(&self, bytes_min: usize) -> bool {
+    /// Freezes the active generation when it holds at least `bytes_min`, and says how many wait to be applied.
+    pub(crate) fn freeze(&self, bytes_min: usize) -> usize {
         let mut levels = self.levels();
         if levels.active.bytes() >= bytes_min.max(1) {
             let full = std::mem::take(&mut levels.active);
             levels.frozen.push_back(full);
         }
-        !levels.frozen.is_empty()
+        levels.frozen.len()
     }
 
     /// Whether fewer than `generations_max` are waiting to be applied; may wait until it is so. The error is for whoever wants

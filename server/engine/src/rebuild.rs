@@ -252,7 +252,9 @@ fn replay(
                 let before = View::open(just_before, life.floor, keyspace, memtable, &pins);
                 let superseded = superseded(&commit, version, &before).map_err(EntryError::from)?;
                 commit.images.iter().for_each(|_| progress.document());
-                Puts { entries: writer::puts(keyspace, version, &commit), superseded, wiped: false }
+                let mut entries = Vec::new();
+                writer::puts(keyspace, version, &commit, commit.records(), &mut entries);
+                Puts { entries, superseded, wiped: false }
             }
             Act::Tick => Puts::default(),
             Act::Wipe { epoch } => {
@@ -262,7 +264,7 @@ fn replay(
         };
         progress.pass((Entry::EXTRA_BYTES + entry.body.len()) as u64);
         memtable.insert(puts, version);
-        if memtable.freeze(REPLAY_BYTES) {
+        if memtable.freeze(REPLAY_BYTES) > 0 {
             memtable.apply_frozen().map_err(EntryError::from)?;
         }
         Ok(())

@@ -99,7 +99,7 @@ impl View {
     pub(crate) fn record(&self, doc_key: &[u8]) -> Result<Option<Blob>, StateError> {
         let range = self.keyspace.document_between(doc_key, self.floor, self.version);
         for generation in &self.generations {
-            if let Some((_, record)) = generation.scan(&range, Direction::Forward, 1).pop() {
+            if let Some(record) = generation.first(&range) {
                 return Ok(Some(record));
             }
         }

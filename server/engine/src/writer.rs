@@ -37,8 +37,10 @@ use crate::visible::Visible;
 /// Bytes of log entries after which a group takes no more commits. One more commit of the largest size, encoded, still
 /// fits into a frame.
 const GROUP_BYTES_MAX: usize = 4 << 20;
-/// Groups between two stages. One suffices to keep both busy; more would only lengthen answers.
-const STAGE_GROUPS_MAX: usize = 1;
+/// Groups that are planned and wait for the log: all that came while it was syncing go into its next frame.
+const PLANNED_GROUPS_MAX: usize = 8;
+/// Groups that wait for the feed. One suffices to keep both busy; more would only lengthen answers.
+const DURABLE_GROUPS_MAX: usize = 1;
 
 pub(crate) type Reply = oneshot::Sender<Result<Committed, CommitError>>;
 
@@ -147,6 +149,25 @@ struct Group {
     wipe: Option<Wipe>,
 }
 
+impl Group {
+    /// Takes in the group that was planned after this one, where both fit into a frame and fail or last together.
+    fn join(&mut self, next: Self) -> Result<(), Box<Self>> {
+        let is_wipe = self.wipe.is_some() || next.wipe.is_some();
+        if is_wipe || self.life != next.life || self.bytes + next.bytes > GROUP_BYTES_MAX {
+            return Err(Box::new(next));
+        }
+        self.number = next.number;
+        self.entries.extend(next.entries);
+        self.bytes += next.bytes;
+        self.puts.entries.extend(next.puts.entries);
+        self.puts.superseded += next.puts.superseded;
+        self.commits.extend(next.commits);
+        self.verdicts.extend(next.verdicts);
+        self.last = next.last;
+        Ok(())
+    }
+}
+
 /// A wipe, which is a group of its own, and who waits for it to be durable.
 struct Wipe {
     life: Life,
@@ -170,10 +191,10 @@ impl Writer {
         freeze: impl Fn() + Send + 'static,
     ) -> std::io::Result<Self> {
         let crew = feed.crew.clone();
-        let (to_log, from_plan) = std_mpsc::sync_channel(STAGE_GROUPS_MAX);
-        let (to_feed, from_log) = std_mpsc::sync_channel(STAGE_GROUPS_MAX);
+        let (to_log, from_plan) = std_mpsc::sync_channel(PLANNED_GROUPS_MAX);
+        let (to_feed, from_log) = std_mpsc::sync_channel(DURABLE_GROUPS_MAX);
         let plan = Planner::new(shared.clone(), seen, queue, to_log);
-        let log = LogStage { shared, log, freeze: Box::new(freeze), from_plan, to_feed, ready: None };
+        let log = LogStage { shared, log, freeze: Box::new(freeze), from_plan, apart: None, to_feed, ready: None };
         let stages = vec![
             crew.hire(format!("plan {name}"), Box::new(plan))?,
             crew.hire(format!("log {name}"), Box::new(log))?,
@@ -366,7 +387,7 @@ impl Planner {
                     break;
                 }
                 Ask::Commit { scope, request, reply } => {
-                    let verdict = self.commit(&view, &scope, &request, &mut group, &mut touched);
+                    let verdict = self.commit(&view, &scope, request, &mut group, &mut touched);
                     group.verdicts.push((reply, verdict));
                 }
             }
@@ -412,7 +433,7 @@ impl Planner {
         &mut self,
         view: &View,
         scope: &str,
-        request: &CommitRequest,
+        request: CommitRequest,
         group: &mut Group,
         touched: &mut Vec<DocPath>,
     ) -> Result<Committed, CommitError> {
@@ -424,9 +445,9 @@ impl Planner {
                 false => Err(CommitError::KeyReused { key: key.key.clone() }),
             };
         }
-        self.check_queries(request)?;
+        self.check_queries(&request)?;
         let version = self.planned.next(self.shared.time.micros());
-        let decided = decide(&request.reads, &request.writes, version, |path| match self.overlay.get(path) {
+        let decided = decide(&request.reads, request.writes, version, |path| match self.overlay.get(path) {
             Some((_, document)) => Ok(document.clone()),
             None => view.document(path),
         });
@@ -435,9 +456,10 @@ impl Planner {
         self.planned = version;
         let commit = Commit { version, changes: plan.changes };
         let entry = CommitEntry::new(scope, request.key.clone(), &commit, &plan.results);
-        group.puts.entries.extend(puts(self.shared.keyspace, version, &entry));
+        let records = entry.records();
+        let body = entry.encode_with(&records);
+        puts(self.shared.keyspace, version, &entry, records, &mut group.puts.entries);
         group.puts.superseded += superseded(&commit);
-        let body = entry.encode();
         let bytes = body.len();
         group.bytes += bytes;
         group.entries.push(Entry { version, kind: kind::COMMIT, body });
@@ -480,12 +502,18 @@ pub(crate) fn request_bytes(request: &CommitRequest) -> usize {
     request.writes.iter().map(of).sum()
 }
 
-/// The keys of the state that a commit adds. Replaying the log adds the same.
-pub(crate) fn puts(keyspace: Keyspace, version: Version, entry: &CommitEntry) -> Vec<(Vec<u8>, Blob)> {
-    let mut puts = Vec::with_capacity(entry.images.len() * 3 + 1);
-    for (n, (path, image)) in (0_u32..).zip(&entry.images) {
+/// Adds the keys of the state that a commit adds; `records` are those of its entry. Replaying the log adds the same.
+pub(crate) fn puts(
+    keyspace: Keyspace,
+    version: Version,
+    entry: &CommitEntry,
+    records: Vec<Blob>,
+    puts: &mut Vec<(Vec<u8>, Blob)>,
+) {
+    puts.reserve(entry.images.len() * 3 + 1);
+    for (n, ((path, image), record)) in (0_u32..).zip(entry.images.iter().zip(records)) {
         let doc_key = keys::doc(path);
-        puts.push((keyspace.document(&doc_key, version), codec::encode_record(image.as_deref()).into()));
+        puts.push((keyspace.document(&doc_key, version), record));
         if image.as_ref().is_some_and(|document| document.created == version) {
             puts.push((keyspace.group_entry(path), Blob::from([])));
         }
@@ -494,7 +522,6 @@ pub(crate) fn puts(keyspace: Keyspace, version: Version, entry: &CommitEntry) ->
     if let Some(key) = &entry.key {
         puts.push((keyspace.request(version), keys_seen::encode(&entry.scope, key, &entry.results).into()));
     }
-    puts
 }
 
 /// The keys of the state that a wipe adds. Replaying the log adds the same.
@@ -529,6 +556,8 @@ struct LogStage {
     /// Freezes a full generation and wakes the applier.
     freeze: Box<dyn Fn() + Send>,
     from_plan: std_mpsc::Receiver<Group>,
+    /// A group that did not go together with the one before it.
+    apart: Option<Group>,
     to_feed: std_mpsc::SyncSender<Durable>,
     /// What the feed has no room for yet.
     ready: Option<Durable>,
@@ -545,8 +574,11 @@ impl Worker for LogStage {
     fn step(&mut self, pace: Pace) -> Turn {
         let durable = match self.ready.take() {
             Some(durable) => Some(durable),
-            None => match pace.receive(&self.from_plan) {
-                Found::Work(group) => self.append(group),
+            None => match self.apart.take().map_or_else(|| pace.receive(&self.from_plan), Found::Work) {
+                Found::Work(group) => {
+                    let group = self.gather(group);
+                    self.append(group)
+                }
                 Found::Nothing => return Turn::Nothing,
                 Found::Closed => {
                     self.log.close();
@@ -581,6 +613,17 @@ impl LogStage {
             Ok(bytes) => drop(self.shared.metrics.log_bytes_dropped.inc_by(bytes)),
             Err(error) => tracing::warn!(%error, "a part of the log that is not needed could not be dropped"),
         }
+    }
+
+    /// Adds to a group those that wait behind it: one sync is enough for all of them.
+    fn gather(&mut self, mut group: Group) -> Group {
+        while let Ok(next) = self.from_plan.try_recv() {
+            if let Err(next) = group.join(next) {
+                self.apart = Some(*next);
+                break;
+            }
+        }
+        group
     }
 
     fn append(&mut self, group: Group) -> Option<Durable> {
@@ -686,5 +729,44 @@ impl Worker for FeedStage {
         }
         self.telling = None;
         Turn::Worked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(number: u64, life: u64, bytes: usize) -> Group {
+        let version = Version::from_micros(number);
+        Group {
+            life,
+            number,
+            entries: vec![Entry { version, kind: kind::TICK, body: Vec::new() }],
+            bytes,
+            puts: Puts { entries: Vec::new(), superseded: 1, wiped: false },
+            commits: Vec::new(),
+            verdicts: Vec::new(),
+            last: version,
+            wipe: None,
+        }
+    }
+
+    #[test]
+    fn groups_that_wait_share_a_frame() {
+        let mut first = group(1, 0, 10);
+        assert!(first.join(group(2, 0, GROUP_BYTES_MAX - 10)).is_ok());
+        assert_eq!((first.number, first.entries.len(), first.bytes), (2, 2, GROUP_BYTES_MAX));
+        assert_eq!((first.last, first.puts.superseded), (Version::from_micros(2), 2));
+        assert_eq!(first.join(group(3, 0, 1)).unwrap_err().number, 3);
+    }
+
+    #[test]
+    fn what_fails_apart_or_wipes_has_a_frame_of_its_own() {
+        assert!(group(1, 0, 10).join(group(2, 1, 10)).is_err());
+        let (done, _wait) = std_mpsc::sync_channel(1);
+        let mut wipe = group(2, 0, 10);
+        wipe.wipe = Some(Wipe { life: Life { floor: Version::from_micros(2), epoch: 1 }, done });
+        let wipe = group(1, 0, 10).join(wipe).unwrap_err();
+        assert!({ *wipe }.join(group(3, 0, 10)).is_err());
     }
 }

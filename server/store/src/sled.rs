@@ -30,7 +30,7 @@ pub struct SledOptions {
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { cache_bytes_max: 96 << 20, free_bytes_min: 0 }
+        Self { cache_bytes_max: 48 << 20, free_bytes_min: 0 }
     }
 }
 
