@@ -19,6 +19,8 @@ const FLIPS: u64 = 8;
 struct Found {
     refused: u64,
     damaged: u64,
+    /// The last group was taken for one that a crash has torn, and said to be cut off.
+    cut: u64,
     harmless: u64,
 }
 
@@ -43,6 +45,7 @@ fn a_bit_that_is_changed_is_found_or_harmless() {
             match outcome {
                 "refused" => found.refused += 1,
                 "damaged" => found.damaged += 1,
+                "cut" => found.cut += 1,
                 _ => found.harmless += 1,
             }
             // Where only the state was changed, everything is safe in the log: at the next start at the latest all is well.
@@ -116,6 +119,12 @@ fn flip(data: &Path, random: &mut Random) -> PathBuf {
 /// Starts a server on it. It refuses and says which file is meant, or all that it serves is right or said to be damaged.
 fn attempt(ledger: &Ledger, data: &Path, name: &str) -> &'static str {
     match Launch::dev().data(data).try_start() {
+        // The very last group is all that a crash may leave torn, and a change of it looks the same where nothing else has
+        // seen the group: the server was killed, and its state had not got so far.
+        Ok(server) if server.output().1.contains("cut a group") && ledger.is_earlier(&server) => {
+            server.stop();
+            "cut"
+        }
         Ok(server) => {
             let right = ledger.verify_damaged(&server);
             server.stop();

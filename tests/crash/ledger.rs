@@ -4,7 +4,7 @@
 //! happened) or neither (then either, but all of it or nothing, and for good). From these notes follows every document of the
 //! database, with its versions: what is served must be exactly that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
@@ -200,11 +200,40 @@ impl Ledger {
         }
         right
     }
+
+    /// Whether a server serves what there was before one of the last commits, and nothing after it.
+    pub(crate) fn is_earlier(&self, server: &Server) -> bool {
+        /// More commits than any group of these few writers has.
+        const COMMITS_MAX: usize = 64;
+        await_open(server.address());
+        let served = COLLECTIONS.iter().flat_map(|collection| {
+            let answer = server.get(&format!("/db/{collection}?limit=all")).send();
+            docs(&answer).into_iter().map(|(path, doc)| (path, number(&doc["updated"])))
+        });
+        let served: BTreeMap<String, u64> = served.collect();
+        let kept = self.writers.iter().flat_map(|writer| &writer.commits).filter_map(|commit| match commit.outcome {
+            Outcome::Acknowledged(version) => Some(version),
+            _ => None,
+        });
+        let kept: BTreeSet<u64> = kept.collect();
+        kept.iter().rev().skip(1).take(COMMITS_MAX).any(|until| {
+            let docs = self.expected_until(*until);
+            docs.into_iter().map(|(path, doc)| (path, doc.updated)).eq(served.clone())
+        })
+    }
+
     /// Every document, as it follows from what was acknowledged and settled.
     fn expected(&self) -> BTreeMap<String, Expected> {
+        self.expected_until(u64::MAX)
+    }
+
+    /// The same, of the commits up to a version.
+    fn expected_until(&self, until: u64) -> BTreeMap<String, Expected> {
         let mut docs = BTreeMap::new();
         for commit in self.writers.iter().flat_map(|writer| &writer.commits) {
-            if let Outcome::Acknowledged(version) = commit.outcome {
+            if let Outcome::Acknowledged(version) = commit.outcome
+                && version <= until
+            {
                 commit.writes.iter().for_each(|write| apply(&mut docs, write, version));
             }
         }

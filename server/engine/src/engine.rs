@@ -389,7 +389,7 @@ impl Engine {
         let (log, recovered) = home.open_log(record.number, options.covered, options)?;
         if recovered.cut_bytes > 0 {
             let bytes = recovered.cut_bytes;
-            tracing::warn!(%name, bytes, "cut a torn group off the end of the log; it was never acknowledged");
+            tracing::warn!(%name, bytes, "cut a group that is not whole off the end of the log: a crash tears the last one before anyone is told of it");
         }
         let (number, epoch, database) = (record.number, record.epoch, record.id);
         let archive = Some(Archive::new(snapshots, home.log_dir(number)?, database));
