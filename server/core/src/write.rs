@@ -2,6 +2,8 @@
 //!
 //! Whether a write may be carried out depends on the state and is decided in [`crate::decide`].
 
+use std::collections::BTreeSet;
+
 use crate::field::FieldPath;
 use crate::order;
 use crate::path::DocPath;
@@ -105,8 +107,8 @@ pub enum WriteShapeError {
 impl Write {
     /// Checks the shape of a write: values, field names, mask and transforms.
     ///
-    /// The paths of the mask must not overlap, nor those of the transforms. A transform of a field that is also
-    /// written comes after it.
+    /// The paths of the mask must not overlap, nor those of the transforms; but one field may be transformed several
+    /// times, in order. A transform of a field that is also written comes after it.
     pub fn build(
         path: DocPath,
         operation: Operation,
@@ -127,7 +129,8 @@ impl Write {
             }
             Operation::Delete | Operation::Verify => {}
         }
-        check_paths(&path, transforms.iter().map(|transform| &transform.path))?;
+        let transformed: BTreeSet<&FieldPath> = transforms.iter().map(|transform| &transform.path).collect();
+        check_paths(&path, transformed.into_iter())?;
         for FieldTransform { path: field, transform } in &transforms {
             let not_a_number =
                 |transform| Err(WriteShapeError::NotANumber { path: path.clone(), field: field.clone(), transform });
@@ -304,6 +307,22 @@ mod tests {
         let path = DocPath::parse("a/b").unwrap();
         let error = Write::build(path, operation, Precondition::None, transforms).unwrap_err();
         want.assert_eq(&error.to_string());
+    }
+
+    #[test]
+    fn one_field_may_be_transformed_several_times_but_none_within_it() {
+        let count = |path: &str| FieldTransform {
+            path: FieldPath::parse(path).unwrap(),
+            transform: Transform::Increment(Value::Integer(1)),
+        };
+        let path = DocPath::parse("a/b").unwrap();
+        let set = || Operation::Set(Map::new());
+        assert!(Write::build(path, set(), Precondition::None, vec![count("n"), count("m"), count("n")]).is_ok());
+        refused(
+            set(),
+            vec![count("n"), count("n.x"), count("n")],
+            expect!["a/b: the fields n and n.x overlap; name one of them"],
+        );
     }
 
     #[test]

@@ -254,7 +254,8 @@ fn check_list(field: &FieldPath, operator: Operator, values: &[Value]) -> Result
     values.iter().try_for_each(|value| value.check(0)).map_err(|error| QueryError::Unstorable { field: field(), error })
 }
 
-/// Checks what `__name__` is compared with: references, for a collection only to documents of it.
+/// Checks what `__name__` is compared with: references, for a collection only to documents of it. The bound of a range is a
+/// place in the order of names, which may lie anywhere.
 fn check_names(operator: Operator, value: &Value, source: &Source) -> Result<(), QueryError> {
     if matches!(operator, Operator::ArrayContains | Operator::ArrayContainsAny) {
         return Err(QueryError::NameOperator { operator });
@@ -265,7 +266,9 @@ fn check_names(operator: Operator, value: &Value, source: &Source) -> Result<(),
     };
     for value in values {
         let path = name_of(value).ok_or(QueryError::NameValue { operator })?;
-        if matches!(source, Source::Collection(collection) if !collection.holds(path)) {
+        let is_bound =
+            matches!(operator, Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual);
+        if !is_bound && matches!(source, Source::Collection(collection) if !collection.holds(path)) {
             return Err(QueryError::NameOutside { path: path.clone(), within: source.clone() });
         }
     }

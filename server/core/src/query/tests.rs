@@ -144,6 +144,11 @@ fn the_name_is_compared_with_references_of_the_source() {
         QuerySpec { filter: Some(where_("__name__", Operator::NotIn, names)), ..rooms() },
         expect!["list nan none null one_ text"],
     );
+    // The bound of a range is a place in the order of names, wherever that is.
+    let range = |operator, bound| QuerySpec { filter: Some(where_("__name__", operator, name(bound))), ..rooms() };
+    check(range(Operator::Less, "other/one"), expect![""]);
+    check(range(Operator::Greater, "other/one"), expect!["list nan none null one one_ text two"]);
+    check(range(Operator::GreaterOrEqual, "zoo/one"), expect![""]);
     check_refused(
         QuerySpec { filter: Some(where_("__name__", Operator::Equal, name("other/one"))), ..rooms() },
         expect!["other/one, compared with __name__, is not in the collection rooms"],

@@ -98,7 +98,6 @@ fn vector_from(mut fields: BTreeMap<String, v1::Value>) -> Result<Value, Refusal
         Some(ValueType::ArrayValue(v1::ArrayValue { values })) if fields.len() == 1 => {
             let number = |value: v1::Value| match value.value_type {
                 Some(ValueType::DoubleValue(number)) => Ok(number),
-                Some(ValueType::IntegerValue(number)) => Ok(number as f64),
                 _ => Err(wrong()),
             };
             let numbers: Vec<f64> = values.into_iter().map(number).collect::<Result<_, _>>()?;

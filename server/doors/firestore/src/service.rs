@@ -178,9 +178,15 @@ impl Door {
             return Ok(visible);
         }
         let clock = Version::from_micros(self.engine.clock().micros());
-        let any = DocPath::parse("a/a").expect("two short ids make a path");
-        database.get(&database.authorize_get(caller, any)?, Some(clock)).await?;
+        self.readable(database, caller, clock).await?;
         Ok(database.visible())
+    }
+
+    /// A version, if it can be read: it has come, and is not forgotten.
+    async fn readable(&self, database: &Database, caller: &Caller, at: Version) -> Result<Version, Refusal> {
+        let any = DocPath::parse("a/a").expect("two short ids make a path");
+        database.get(&database.authorize_get(caller, any)?, Some(at)).await?;
+        Ok(at)
     }
 
     // ---- transactions
@@ -206,7 +212,7 @@ impl Door {
                 let transaction = book.take(number)?;
                 book.release(number, &transaction);
             }
-            Err(TransactionError::Over) => {}
+            Err(TransactionError::Over | TransactionError::Lost) => {}
             Err(error) => return Err(error.into()),
         }
         Ok(Empty {})
@@ -219,15 +225,21 @@ impl Door {
         options: v1::TransactionOptions,
     ) -> Result<(Number, Vec<u8>), Refusal> {
         use transaction_options::{ConcurrencyMode, Mode, read_only::ConsistencySelector};
+        // The id of the attempt before this one.
+        let mut attempt = Vec::new();
         let kind = match options.mode {
             Some(Mode::ReadOnly(read_only)) => Kind::ReadOnly(match read_only.consistency_selector {
-                Some(ConsistencySelector::ReadTime(time)) => version_from(time)?,
+                Some(ConsistencySelector::ReadTime(time)) => {
+                    self.readable(database, caller, version_from(time)?).await?
+                }
                 None => self.newest(database, caller).await?,
             }),
             mode => {
-                // The attempt before this one needs no mention: where it failed is remembered.
                 let concurrency = match &mode {
-                    Some(Mode::ReadWrite(read_write)) => read_write.concurrency_mode,
+                    Some(Mode::ReadWrite(read_write)) => {
+                        attempt.clone_from(&read_write.retry_transaction);
+                        read_write.concurrency_mode
+                    }
                     _ => 0,
                 };
                 let manners = match ConcurrencyMode::try_from(concurrency).unwrap_or_default() {
@@ -239,7 +251,7 @@ impl Door {
             }
         };
         let scope = caller.scope();
-        Ok(self.book().begin(self.now(), ids::random(), database.name(), scope, kind)?)
+        Ok(self.book().begin(self.now(), ids::random(), database.name(), scope, kind, &attempt)?)
     }
 
     /// Settles what a request reads from. `whats` is what it is about to read.

@@ -33,8 +33,10 @@ pub struct Refusal {
 pub(crate) enum TransactionError {
     /// It was never handed out here, or not for this caller and database.
     Unknown,
-    /// It is over, or of an earlier life of the process.
+    /// It is over.
     Over,
+    /// It was open when an earlier life of the process ended.
+    Lost,
     /// Too many are open.
     TooMany,
 }
@@ -276,7 +278,9 @@ impl From<TransactionError> for Refusal {
     fn from(error: TransactionError) -> Self {
         match error {
             TransactionError::Unknown => Self::invalid("Invalid transaction."),
-            TransactionError::Over => {
+            TransactionError::Over => Self::invalid("The referenced transaction has expired or is no longer valid."),
+            // Every client tries again what was aborted; it did nothing wrong.
+            TransactionError::Lost => {
                 Self::new(Code::Aborted, "The referenced transaction has expired or is no longer valid.")
             }
             TransactionError::TooMany => {

@@ -3,7 +3,7 @@
 //! Transactions are optimistic: what one has read is handed to the engine with its commit, which stands only if that is
 //! unchanged. So nothing here decides what is true. Where commits failed lately, the next readers queue: each gets the
 //! document for a short lease, and one of any number of contenders always goes ahead. A lease that runs out costs
-//! a retry and nothing else.
+//! a retry and nothing else. Who tries again keeps the age of its first attempt, and goes before all that are younger.
 //!
 //! Told the time; waits for nobody. Waiting is `service`'s.
 
@@ -76,9 +76,21 @@ pub(crate) struct Transaction {
     pub(crate) kind: Kind,
     scope: Scope,
     secret: [u8; 8],
+    /// The number of its first attempt: the lower, the older.
+    age: Number,
     began: Duration,
     used: Duration,
     held: Vec<Subject>,
+}
+
+/// What is remembered of a transaction that is over, for the attempt after it.
+#[derive(Debug)]
+struct Ended {
+    database: DatabaseName,
+    scope: Scope,
+    secret: [u8; 8],
+    age: Number,
+    until: Duration,
 }
 
 /// Whether it is a transaction's turn.
@@ -94,31 +106,40 @@ pub(crate) enum Turn {
 #[derive(Debug, Default)]
 struct Line {
     holder: Option<(Number, Duration)>,
-    /// First come, first served. Each has its own bell, so that only the first is woken, and never by itself.
-    waiting: VecDeque<(Number, Arc<Notify>)>,
+    /// The oldest first. Each has its own bell, so that only the first is woken, and never by itself.
+    waiting: VecDeque<Place>,
+}
+
+/// A transaction that waits.
+#[derive(Debug)]
+struct Place {
+    number: Number,
+    age: Number,
+    bell: Arc<Notify>,
 }
 
 impl Line {
     /// A transaction's bell; it is put in line where it is not yet.
-    fn bell(&mut self, number: Number) -> Arc<Notify> {
-        if let Some((_, bell)) = self.waiting.iter().find(|(waiting, _)| *waiting == number) {
-            return bell.clone();
+    fn bell(&mut self, number: Number, age: Number) -> Arc<Notify> {
+        if let Some(place) = self.waiting.iter().find(|place| place.number == number) {
+            return place.bell.clone();
         }
         let bell = Arc::<Notify>::default();
-        self.waiting.push_back((number, bell.clone()));
+        let behind = self.waiting.partition_point(|place| place.age <= age);
+        self.waiting.insert(behind, Place { number, age, bell: bell.clone() });
         bell
     }
 
     /// Takes a transaction out; whoever is first then goes ahead.
     fn leave(&mut self, number: Number) {
-        self.waiting.retain(|(waiting, _)| *waiting != number);
+        self.waiting.retain(|place| place.number != number);
         if self.holder.is_some_and(|(holder, _)| holder == number) {
             self.holder = None;
         }
         if self.holder.is_none()
-            && let Some((_, bell)) = self.waiting.front()
+            && let Some(first) = self.waiting.front()
         {
-            bell.notify_one();
+            first.bell.notify_one();
         }
     }
 }
@@ -129,6 +150,7 @@ pub(crate) struct Book {
     epoch: [u8; 8],
     next: Number,
     open: HashMap<Number, Transaction>,
+    ended: BTreeMap<Number, Ended>,
     /// Subjects at which commits failed, and until when that is remembered.
     contended: HashMap<Subject, Duration>,
     lines: HashMap<Subject, Line>,
@@ -142,6 +164,10 @@ impl Book {
     pub(crate) const LIFE_MAX: Duration = Duration::from_secs(270);
     /// Most open transactions.
     const OPEN_MAX: usize = 10_000;
+    /// How long it is remembered of a transaction that is over how old it was.
+    const ENDED: Duration = Duration::from_secs(60);
+    /// Of how many that is remembered.
+    const ENDED_MAX: usize = 10_000;
     /// How long a transaction has a subject to itself.
     const LEASE: Duration = Duration::from_secs(1);
     /// How long a failed commit makes others queue.
@@ -155,13 +181,15 @@ impl Book {
             epoch,
             next: 1,
             open: HashMap::new(),
+            ended: BTreeMap::new(),
             contended: HashMap::new(),
             lines: HashMap::new(),
             swept: Duration::ZERO,
         }
     }
 
-    /// Opens a transaction and says its id. The secret makes the id hard to guess.
+    /// Opens a transaction and says its id. The secret makes the id hard to guess. `attempt` is the id of the attempt before
+    /// it, whose age it keeps; empty where this is the first.
     pub(crate) fn begin(
         &mut self,
         now: Duration,
@@ -169,15 +197,17 @@ impl Book {
         database: &DatabaseName,
         scope: Scope,
         kind: Kind,
+        attempt: &[u8],
     ) -> Result<(Number, Vec<u8>), TransactionError> {
         self.sweep(now);
         if self.open.len() >= Self::OPEN_MAX {
             return Err(TransactionError::TooMany);
         }
         let number = self.next;
+        let age = self.age_of(attempt, database, &scope)?.unwrap_or(number);
         self.next += 1;
         let database = database.clone();
-        let transaction = Transaction { database, kind, scope, secret, began: now, used: now, held: Vec::new() };
+        let transaction = Transaction { database, kind, scope, secret, age, began: now, used: now, held: Vec::new() };
         self.open.insert(number, transaction);
         Ok((number, [self.epoch, number.to_be_bytes(), secret].concat()))
     }
@@ -191,23 +221,57 @@ impl Book {
         scope: &Scope,
     ) -> Result<Number, TransactionError> {
         self.sweep(now);
-        let (epoch, number, secret) = match id.len() {
-            Self::ID_BYTES => (&id[..8], &id[8..16], &id[16..]),
-            _ => return Err(TransactionError::Unknown),
-        };
-        let number = Number::from_be_bytes(number.try_into().map_err(|_| TransactionError::Unknown)?);
-        if epoch != self.epoch {
-            return Err(TransactionError::Over);
-        }
-        if number >= self.next {
-            return Err(TransactionError::Unknown);
-        }
+        let (number, secret) = self.parse(id)?;
         let transaction = self.open.get_mut(&number).ok_or(TransactionError::Over)?;
         if transaction.secret != secret || transaction.database != *database || transaction.scope != *scope {
             return Err(TransactionError::Unknown);
         }
         transaction.used = now;
         Ok(number)
+    }
+
+    /// The number and the secret of an id that this process may have handed out.
+    fn parse(&self, id: &[u8]) -> Result<(Number, [u8; 8]), TransactionError> {
+        let id: &[u8; Self::ID_BYTES] = id.try_into().map_err(|_| TransactionError::Unknown)?;
+        let part = |from: usize| <[u8; 8]>::try_from(&id[from..from + 8]).expect("eight bytes of twenty-four");
+        if part(0) != self.epoch {
+            return Err(TransactionError::Lost);
+        }
+        match Number::from_be_bytes(part(8)) {
+            number if number < self.next => Ok((number, part(16))),
+            _ => Err(TransactionError::Unknown),
+        }
+    }
+
+    /// How old the attempt with this id was, where that is remembered. It is over then, if it was not yet.
+    fn age_of(
+        &mut self,
+        attempt: &[u8],
+        database: &DatabaseName,
+        scope: &Scope,
+    ) -> Result<Option<Number>, TransactionError> {
+        if attempt.is_empty() {
+            return Ok(None);
+        }
+        let (number, secret) = match self.parse(attempt) {
+            Ok(parsed) => parsed,
+            // Nothing of an earlier life of the process is remembered.
+            Err(TransactionError::Lost) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if let Some(open) = self.open.get(&number)
+            && (open.secret, &open.database, &open.scope) == (secret, database, scope)
+            && let Ok(transaction) = self.take(number)
+        {
+            self.release(number, &transaction);
+        }
+        match self.ended.get(&number) {
+            None if !self.open.contains_key(&number) => Ok(None),
+            Some(ended) if (ended.secret, &ended.database, &ended.scope) == (secret, database, scope) => {
+                Ok(self.ended.remove(&number).map(|ended| ended.age))
+            }
+            _ => Err(TransactionError::Unknown),
+        }
     }
 
     /// An open transaction.
@@ -217,7 +281,14 @@ impl Book {
 
     /// Takes a transaction out, to be committed or forgotten. What it holds stays held until [`Book::release`].
     pub(crate) fn take(&mut self, number: Number) -> Result<Transaction, TransactionError> {
-        self.open.remove(&number).ok_or(TransactionError::Over)
+        let transaction = self.open.remove(&number).ok_or(TransactionError::Over)?;
+        let Transaction { ref database, ref scope, secret, age, used, .. } = transaction;
+        let until = used + Self::ENDED;
+        self.ended.insert(number, Ended { database: database.clone(), scope: scope.clone(), secret, age, until });
+        if self.ended.len() > Self::ENDED_MAX {
+            self.ended.pop_first();
+        }
+        Ok(transaction)
     }
 
     /// Lets others at what a transaction held.
@@ -248,17 +319,18 @@ impl Book {
             self.leave(number, subject);
             return Turn::Now;
         };
+        let age = transaction.age;
         let line = self.lines.entry(subject.clone()).or_default();
         match line.holder {
             Some((holder, _)) if holder == number => return Turn::Now,
-            Some((_, until)) if until > now => return Turn::After(until - now, line.bell(number)),
+            Some((_, until)) if until > now => return Turn::After(until - now, line.bell(number, age)),
             _ => {}
         }
-        if line.waiting.front().is_some_and(|(first, _)| *first != number) {
+        if line.waiting.front().is_some_and(|first| first.number != number && first.age <= age) {
             // Whoever is first takes it in a moment, or leaves.
-            return Turn::After(Self::LEASE, line.bell(number));
+            return Turn::After(Self::LEASE, line.bell(number, age));
         }
-        line.waiting.pop_front();
+        line.waiting.retain(|place| place.number != number);
         line.holder = Some((number, now + Self::LEASE));
         transaction.held.push(subject.clone());
         Turn::Now
@@ -295,6 +367,7 @@ impl Book {
                 self.release(number, &transaction);
             }
         }
+        self.ended.retain(|_, ended| ended.until > now);
     }
 }
 
@@ -313,7 +386,12 @@ mod tests {
 
     fn begin(book: &mut Book, now: Duration) -> (Number, Vec<u8>) {
         let kind = Kind::ReadWrite(Reads::default());
-        book.begin(now, [7; 8], &database(), Caller::Admin.scope(), kind).unwrap()
+        book.begin(now, [7; 8], &database(), Caller::Admin.scope(), kind, &[]).unwrap()
+    }
+
+    fn retry(book: &mut Book, now: Duration, attempt: &[u8]) -> Result<(Number, Vec<u8>), TransactionError> {
+        let kind = Kind::ReadWrite(Reads::default());
+        book.begin(now, [8; 8], &database(), Caller::Admin.scope(), kind, attempt)
     }
 
     const fn at(seconds: u64) -> Duration {
@@ -332,7 +410,7 @@ mod tests {
         assert_eq!(book.find(at(1), b"short", &database(), &admin), Err(TransactionError::Unknown));
         let mut earlier = id.clone();
         earlier[0] ^= 1;
-        assert_eq!(book.find(at(1), &earlier, &database(), &admin), Err(TransactionError::Over));
+        assert_eq!(book.find(at(1), &earlier, &database(), &admin), Err(TransactionError::Lost));
         let mut guessed = id.clone();
         guessed[23] ^= 1;
         assert_eq!(book.find(at(1), &guessed, &database(), &admin), Err(TransactionError::Unknown));
@@ -371,6 +449,54 @@ mod tests {
         assert!(matches!(book.turn(at(0), numbers[1], &hot), Turn::Now));
         assert!(matches!(book.turn(at(2), numbers[2], &hot), Turn::Now), "the lease ran out");
         assert!(matches!(book.turn(at(2), numbers[0], &subject("rooms/b")), Turn::Now));
+    }
+
+    #[test]
+    fn who_tries_again_goes_before_all_that_are_younger() {
+        let mut book = Book::new([1; 8]);
+        let hot = subject("rooms/a");
+        let (first, id) = begin(&mut book, at(0));
+        book.contend(at(0), [hot.clone()]);
+        let others: Vec<Number> = (0..3).map(|_| begin(&mut book, at(0)).0).collect();
+        for number in &others {
+            book.turn(at(0), *number, &hot);
+        }
+        // It failed, came back last, and waits for no more than the one that is at it.
+        book.take(first).unwrap();
+        let (again, second_id) = retry(&mut book, at(0), &id).unwrap();
+        assert!(matches!(book.turn(at(0), again, &hot), Turn::After(..)));
+        let done = book.take(others[0]).unwrap();
+        book.release(others[0], &done);
+        assert!(matches!(book.turn(at(0), others[1], &hot), Turn::After(..)), "an older one is before it");
+        assert!(matches!(book.turn(at(0), again, &hot), Turn::Now));
+        // A third attempt is as old as the first, also where the second was not ended; and takes what is free at once.
+        let (third, _) = retry(&mut book, at(0), &second_id).unwrap();
+        assert!(matches!(book.turn(at(0), third, &hot), Turn::Now), "the second let go of it");
+        assert!(matches!(book.turn(at(0), others[1], &hot), Turn::After(..)));
+    }
+
+    #[test]
+    fn an_attempt_before_is_ones_own_and_forgotten_in_time() {
+        let mut book = Book::new([1; 8]);
+        let unknown = Err(TransactionError::Unknown);
+        assert_eq!(retry(&mut book, at(0), b"nonsense").map(|_| ()), unknown);
+        let (number, id) = begin(&mut book, at(0));
+        let kind = || Kind::ReadWrite(Reads::default());
+        let anonymous = book.begin(at(0), [8; 8], &database(), Caller::Anonymous.scope(), kind(), &id);
+        assert_eq!(anonymous.map(|_| ()), unknown);
+        assert!(book.get(number).is_ok(), "another caller does not end it");
+        let mut guessed = id.clone();
+        guessed[23] ^= 1;
+        assert_eq!(retry(&mut book, at(0), &guessed).map(|_| ()), unknown);
+        let mut earlier = id.clone();
+        earlier[0] ^= 1;
+        assert!(retry(&mut book, at(0), &earlier).is_ok(), "an earlier process is not asked");
+        book.take(number).unwrap();
+        assert_eq!(retry(&mut book, at(0), &guessed).map(|_| ()), unknown);
+        assert_eq!(book.ended.len(), 1);
+        begin(&mut book, at(61));
+        assert!(book.ended.is_empty());
+        assert!(retry(&mut book, at(61), &id).is_ok(), "what is forgotten is as good as new");
     }
 
     #[test]

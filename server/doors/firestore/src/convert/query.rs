@@ -30,6 +30,11 @@ pub(crate) struct Asked {
 pub(crate) fn asked_from(parent: &Parent, query: v1::StructuredQuery, bounds: Bounds) -> Result<Asked, Refusal> {
     bounds.check_query(parent, &query)?;
     let near = query.find_nearest.clone();
+    for (is_given, what) in [(query.limit.is_some(), "limit"), (query.offset != 0, "offset")] {
+        if near.is_some() && is_given {
+            return Err(Refusal::invalid(format!("A query {what} cannot be used with FindNearest")));
+        }
+    }
     let mut spec = spec_from(parent, query)?;
     let near = match near {
         None => None,
@@ -43,12 +48,20 @@ pub(crate) fn spec_from(parent: &Parent, query: v1::StructuredQuery) -> Result<Q
     let v1::StructuredQuery { select, from, r#where, order_by, start_at, end_at, offset, limit, find_nearest: _ } =
         query;
     let database = &parent.database;
-    let filter = r#where.map(|filter| filter_from(database, filter, 0)).transpose()?;
+    let filter = r#where.filter(|filter| !is_everything(filter));
+    let filter = filter.map(|filter| filter_from(database, filter, 0)).transpose()?;
     let orders = order_by.into_iter().map(order_from).collect::<Result<Vec<_>, _>>()?;
-    let limit = match limit {
+    let mut limit = match limit {
         None => None,
         Some(limit) => Some(Limit::First(count_from(limit.value, "limit")?)),
     };
+    // A cursor without values stands before or behind everything.
+    let is_empty = |cursor: &Option<v1::Cursor>, before: bool| {
+        cursor.as_ref().is_some_and(|cursor| cursor.values.is_empty() && cursor.before == before)
+    };
+    if is_empty(&start_at, false) || is_empty(&end_at, true) {
+        limit = Some(Limit::First(0));
+    }
     // A projection of nothing is one of everything; of the name alone it leaves no field.
     let select = match select {
         Some(projection) if !projection.fields.is_empty() => {
@@ -60,9 +73,9 @@ pub(crate) fn spec_from(parent: &Parent, query: v1::StructuredQuery) -> Result<Q
     Ok(QuerySpec {
         source: source_from(parent, from)?,
         filter,
+        start: start_at.map(|cursor| cursor_from(database, &orders, cursor)).transpose()?.flatten(),
+        end: end_at.map(|cursor| cursor_from(database, &orders, cursor)).transpose()?.flatten(),
         orders,
-        start: start_at.map(|cursor| cursor_from(database, cursor)).transpose()?.flatten(),
-        end: end_at.map(|cursor| cursor_from(database, cursor)).transpose()?.flatten(),
         limit,
         offset: count_from(offset, "offset")?,
         select,
@@ -108,6 +121,12 @@ pub(crate) fn collection(below: Option<&DocPath>, id: &Id) -> Result<CollectionP
 fn field_from(field: Option<wire::FieldReference>) -> Result<FieldPath, Refusal> {
     let field = field.ok_or_else(|| Refusal::invalid("A filter, order or aggregation names no field"))?;
     path_from(&field.field_path, "field path")
+}
+
+/// Whether a filter asks for nothing: an `and` of no parts.
+fn is_everything(filter: &wire::Filter) -> bool {
+    matches!(&filter.filter_type, Some(FilterType::CompositeFilter(wire::CompositeFilter { op, filters }))
+        if filters.is_empty() && *op == composite_filter::Operator::And as i32)
 }
 
 fn filter_from(database: &DatabaseName, filter: wire::Filter, depth: usize) -> Result<Filter, Refusal> {
@@ -198,11 +217,20 @@ fn order_from(order: wire::Order) -> Result<Order, Refusal> {
     Ok(Order { field: field_from(order.field)?, direction: direction_from(order.direction) })
 }
 
-/// A cursor without values is none.
-fn cursor_from(database: &DatabaseName, cursor: v1::Cursor) -> Result<Option<Cursor>, Refusal> {
+/// A cursor, which has values for orders that the query spells out: for those that are implied, Firestore takes none. One
+/// without values is none.
+fn cursor_from(database: &DatabaseName, orders: &[Order], cursor: v1::Cursor) -> Result<Option<Cursor>, Refusal> {
+    if cursor.values.len() > orders.len() {
+        return Err(Refusal::invalid(format!(
+            "Cursor has too many values: {} for {} orders of the query",
+            cursor.values.len(),
+            orders.len()
+        )));
+    }
     let values = cursor.values.into_iter().map(value_from).collect::<Result<Vec<_>, _>>()?;
-    values.iter().try_for_each(|value| match value {
+    values.iter().zip(orders).try_for_each(|(value, order)| match value {
         Value::Reference(_) => check_database(database, value),
+        _ if order.field.is_name() => Err(Refusal::invalid("Cursor __name__ value is not a document reference")),
         _ => Ok(()),
     })?;
     Ok((!values.is_empty()).then_some(Cursor { values, before: cursor.before }))
@@ -211,7 +239,13 @@ fn cursor_from(database: &DatabaseName, cursor: v1::Cursor) -> Result<Option<Cur
 /// The order of `ListDocuments`: `a desc, b.c`.
 pub(crate) fn orders_from(text: &str) -> Result<Vec<Order>, Refusal> {
     let mut orders = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    if text.is_empty() {
+        return Ok(orders);
+    }
+    for part in text.split(',').map(str::trim) {
+        if part.is_empty() {
+            return Err(Refusal::invalid(format!("Invalid order_by {text:?}: a field is missing beside a comma")));
+        }
         let (field, direction) = match part.rsplit_once(char::is_whitespace) {
             Some((field, word)) if word.eq_ignore_ascii_case("desc") => (field.trim(), Direction::Descending),
             Some((field, word)) if word.eq_ignore_ascii_case("asc") => (field.trim(), Direction::Ascending),
@@ -220,6 +254,22 @@ pub(crate) fn orders_from(text: &str) -> Result<Vec<Order>, Refusal> {
         orders.push(Order { field: path_from(field, "field in order_by")?, direction });
     }
     Ok(orders)
+}
+
+/// A field that is summed or averaged.
+fn number_from(field: Option<wire::FieldReference>) -> Result<FieldPath, Refusal> {
+    match field_from(field)? {
+        field if field.is_name() => Err(Refusal::invalid("Aggregations are not supported for the property: __name__")),
+        field => Ok(field),
+    }
+}
+
+/// Names of the form `__…__` are Firestore's own.
+fn check_unreserved(name: &str, what: &str) -> Result<(), Refusal> {
+    match name.len() >= 4 && name.starts_with("__") && name.ends_with("__") {
+        true => Err(Refusal::invalid(format!("The {what} {name:?} is reserved"))),
+        false => Ok(()),
+    }
 }
 
 /// Most numbers of one request. Source: Firestore documentation, "Summarize data with aggregation queries".
@@ -248,12 +298,16 @@ pub(crate) fn aggregation_from(
         return Err(Refusal::invalid("Neighbours of a vector cannot be aggregated"));
     }
     let mut spec = spec_from(parent, documents)?;
-    let mut aliases = Vec::with_capacity(count);
+    let (mut aliases, mut unnamed) = (Vec::with_capacity(count), 0);
     for aggregation in query.aggregations {
         let alias = match aggregation.alias {
-            alias if alias.is_empty() => format!("field_{}", aliases.len() + 1),
+            alias if alias.is_empty() => {
+                unnamed += 1;
+                format!("field_{unnamed}")
+            }
             alias => alias,
         };
+        check_unreserved(&alias, "alias")?;
         aliases.push(alias);
         spec.aggregates.push(match aggregation.operator {
             Some(WireAggregate::Count(count)) => {
@@ -263,8 +317,8 @@ pub(crate) fn aggregation_from(
                 });
                 Aggregate::Count { up_to: up_to.transpose()? }
             }
-            Some(WireAggregate::Sum(sum)) => Aggregate::Sum(field_from(sum.field)?),
-            Some(WireAggregate::Avg(avg)) => Aggregate::Average(field_from(avg.field)?),
+            Some(WireAggregate::Sum(sum)) => Aggregate::Sum(number_from(sum.field)?),
+            Some(WireAggregate::Avg(avg)) => Aggregate::Average(number_from(avg.field)?),
             None => return Err(Refusal::invalid("An aggregation has no operator")),
         });
     }
@@ -323,7 +377,10 @@ fn near_from(near: wire::FindNearest, select: Option<Vec<FieldPath>>) -> Result<
     }
     let result_field = match near.distance_result_field.as_str() {
         "" => None,
-        text => Some(path_from(text, "distance_result_field")?),
+        text => {
+            check_unreserved(text, "distance_result_field")?;
+            Some(path_from(text, "distance_result_field")?)
+        }
     };
     let threshold = near.distance_threshold.map(|threshold| threshold.value);
     Ok(Near { field, vector, measure, limit: limit as usize, result_field, threshold, select })
@@ -407,6 +464,87 @@ mod tests {
         );
     }
 
+    fn order(path: &str) -> wire::Order {
+        wire::Order { field: Some(wire::FieldReference { field_path: path.into() }), direction: 1 }
+    }
+
+    fn cursor(before: bool, values: &[Value]) -> Option<v1::Cursor> {
+        Some(v1::Cursor { values: values.iter().map(crate::convert::value).collect(), before })
+    }
+
+    #[test]
+    fn a_cursor_has_values_for_orders_that_are_spelled_out() {
+        let by_n = || v1::StructuredQuery { order_by: vec![order("n")], ..from("rooms", false) };
+        let name = Value::Reference(
+            hearth_core::Reference::parse("projects/p/databases/(default)/documents/rooms/a").unwrap(),
+        );
+        check(
+            v1::StructuredQuery { start_at: cursor(true, &[Value::Integer(1), name.clone()]), ..by_n() },
+            expect!["InvalidArgument: Cursor has too many values: 2 for 1 orders of the query"],
+        );
+        check(
+            v1::StructuredQuery { end_at: cursor(true, &[name]), ..from("rooms", false) },
+            expect!["InvalidArgument: Cursor has too many values: 1 for 0 orders of the query"],
+        );
+        let by_name = v1::StructuredQuery { order_by: vec![order("__name__")], ..from("rooms", false) };
+        check(
+            v1::StructuredQuery { start_at: cursor(true, &[Value::text("a")]), ..by_name },
+            expect!["InvalidArgument: Cursor __name__ value is not a document reference"],
+        );
+    }
+
+    #[test]
+    fn a_cursor_without_values_stands_before_or_behind_everything() {
+        let limit = |start_at, end_at| {
+            let query = v1::StructuredQuery { start_at, end_at, order_by: vec![order("n")], ..from("rooms", false) };
+            asked_from(&parent(), query, Bounds::Relaxed).unwrap().query.limit()
+        };
+        assert_eq!(limit(cursor(true, &[]), cursor(false, &[])), None);
+        assert_eq!(limit(cursor(false, &[]), None), Some(Limit::First(0)));
+        assert_eq!(limit(None, cursor(true, &[])), Some(Limit::First(0)));
+    }
+
+    #[test]
+    fn an_and_of_nothing_is_everything_and_an_or_of_nothing_is_refused() {
+        let of_nothing = |op: composite_filter::Operator| {
+            let filter = wire::CompositeFilter { op: op as i32, filters: Vec::new() };
+            let filter = wire::Filter { filter_type: Some(FilterType::CompositeFilter(filter)) };
+            v1::StructuredQuery { r#where: Some(filter), ..from("rooms", false) }
+        };
+        check(
+            of_nothing(composite_filter::Operator::And),
+            expect![[r#"the collection rooms filter None orders ["__name__ Ascending"] limit None select None"#]],
+        );
+        check(
+            of_nothing(composite_filter::Operator::Or),
+            expect!["InvalidArgument: `and` and `or` need at least one filter"],
+        );
+    }
+
+    #[test]
+    fn a_search_for_neighbours_has_its_own_limit_and_no_reserved_field() {
+        let near = |distance_result_field: &str| {
+            let near = wire::FindNearest {
+                vector_field: Some(wire::FieldReference { field_path: "at".into() }),
+                query_vector: Some(crate::convert::value(&Value::Vector([1.0].into()))),
+                distance_measure: 1,
+                limit: Some(3.into()),
+                distance_result_field: distance_result_field.into(),
+                distance_threshold: None,
+            };
+            v1::StructuredQuery { find_nearest: Some(near), ..from("rooms", false) }
+        };
+        check(
+            v1::StructuredQuery { limit: Some(2.into()), ..near("") },
+            expect!["InvalidArgument: A query limit cannot be used with FindNearest"],
+        );
+        check(
+            v1::StructuredQuery { offset: 1, ..near("") },
+            expect!["InvalidArgument: A query offset cannot be used with FindNearest"],
+        );
+        check(near("__x__"), expect![[r#"InvalidArgument: The distance_result_field "__x__" is reserved"#]]);
+    }
+
     #[test]
     fn one_to_five_numbers_are_answered_under_names_of_their_own() {
         let check = |aliases: &[&str], want: &str| {
@@ -422,7 +560,8 @@ mod tests {
             };
             assert_eq!(got, want);
         };
-        check(&["", "all", ""], "field_1 all field_3");
+        check(&["", "all", ""], "field_1 all field_2");
+        check(&["__all__"], r#"InvalidArgument: The alias "__all__" is reserved"#);
         check(&["a", "a"], "InvalidArgument: Two aggregations have the same alias");
         check(
             &[""; 6],
@@ -447,5 +586,6 @@ mod tests {
         );
         assert!(orders_from("a b c").is_err());
         assert!(orders_from("").unwrap().is_empty());
+        assert!(orders_from("a,").is_err() && orders_from(",").is_err());
     }
 }

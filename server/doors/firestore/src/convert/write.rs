@@ -29,15 +29,13 @@ pub(crate) fn write_from(database: &DatabaseName, write: v1::Write, bounds: Boun
     }
     let (name, operation, transforms) = match operation {
         Wire::Update(v1::Document { name, fields, .. }) => {
-            let fields = document_from(fields, bounds)?;
-            let operation = match mask_from(update_mask)? {
-                None => Operation::Set(fields),
-                Some(mask) => Operation::Merge { fields, mask },
-            };
-            (name, operation, update_transforms)
+            (name, update_from(document_from(fields, bounds)?, update_mask)?, update_transforms)
         }
         Wire::Delete(name) => (name, Operation::Delete, update_transforms),
         Wire::Verify(name) => (name, Operation::Verify, update_transforms),
+        Wire::Transform(v1::DocumentTransform { field_transforms, .. }) if field_transforms.is_empty() => {
+            return Err(Refusal::invalid("A transform has no field transforms"));
+        }
         Wire::Transform(v1::DocumentTransform { document, mut field_transforms }) => {
             field_transforms.extend(update_transforms);
             (document, Operation::Merge { fields: Map::new(), mask: Vec::new() }, field_transforms)
@@ -52,6 +50,17 @@ pub(crate) fn write_from(database: &DatabaseName, write: v1::Write, bounds: Boun
         )));
     }
     Ok(Write::build(path, operation, precondition, transforms)?)
+}
+
+/// What an update does: without a mask it replaces the document.
+///
+/// A path of the mask that stands twice, or within another one, adds nothing: SDKs send such masks for `mergeFields`.
+pub(crate) fn update_from(fields: Map, mask: Option<v1::DocumentMask>) -> Result<Operation, Refusal> {
+    let Some(mut mask) = mask_from(mask)? else { return Ok(Operation::Set(fields)) };
+    // Sorted by names, a path stands directly before all that it holds.
+    mask.sort();
+    mask.dedup_by(|path, before| before.is_prefix_of(path));
+    Ok(Operation::Merge { fields, mask })
 }
 
 /// Most transforms of one write. Source: Firestore documentation, "Usage and limits".
@@ -136,6 +145,16 @@ mod tests {
     }
 
     #[test]
+    fn a_path_of_a_mask_within_another_adds_nothing() {
+        check(
+            update(Some(&["b.c", "a", "a.b", "b.c.d", "a", "b1"])),
+            expect![[
+                r#""rooms/a" Merge { fields: {"a": Integer(1)}, mask: [FieldPath(["a"]), FieldPath(["b", "c"]), FieldPath(["b1"])] } None"#
+            ]],
+        );
+    }
+
+    #[test]
     fn a_verify_write_checks_and_changes_nothing() {
         let write = v1::Write {
             operation: Some(Wire::Verify(name("rooms/a"))),
@@ -148,9 +167,10 @@ mod tests {
     #[test]
     fn writes_without_sense_are_refused() {
         check(v1::Write::default(), expect!["InvalidArgument: A write has no operation"]);
+        let transform = v1::DocumentTransform { document: name("rooms/a"), field_transforms: Vec::new() };
         check(
-            update(Some(&["a", "a.b"])),
-            expect!["InvalidArgument: rooms/a: the fields a and a.b overlap; name one of them"],
+            v1::Write { operation: Some(Wire::Transform(transform)), ..Default::default() },
+            expect!["InvalidArgument: A transform has no field transforms"],
         );
         check(
             update(Some(&["a..b"])),

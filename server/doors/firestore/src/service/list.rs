@@ -111,8 +111,8 @@ impl Door {
         let Listed { caller, database, size, mask, show_missing } = *listed;
         let plain = Arc::new(Query::build(spec.clone())?);
         if show_missing {
-            if plain.orders().len() > 1 || plain.orders()[0].direction != hearth_core::Direction::Ascending {
-                return Err(Refusal::invalid("Missing documents can be listed in the order of their names only"));
+            if !spec.orders.is_empty() {
+                return Err(Refusal::invalid("cannot specify an order when show_missing is true"));
             }
             return self.list_places(listed, &plain, page, consistency).await;
         }

@@ -13,7 +13,7 @@ use hearth_schema::{rpc, v1};
 
 use super::Door;
 use crate::convert::query::{collection, collection_id_from};
-use crate::convert::write::{precondition_from, result, write_from, writes_from};
+use crate::convert::write::{precondition_from, result, update_from, writes_from};
 use crate::convert::{document_from, mask_from, masked, time};
 use crate::names;
 use crate::status::{Code, Refusal};
@@ -40,7 +40,11 @@ impl Door {
         };
         let path = collection(parent.document.as_ref(), &collection_id_from(&request.collection_id)?)?.doc(&id)?;
         let mask = mask_from(request.mask)?;
-        let fields = document_from(request.document.unwrap_or_default().fields, self.bounds)?;
+        let document = request.document.unwrap_or_default();
+        if !document.name.is_empty() {
+            return Err(Refusal::invalid("document.name must not be set: the document's id is document_id"));
+        }
+        let fields = document_from(document.fields, self.bounds)?;
         let write = Write::build(path, Operation::Set(fields), Precondition::Exists(false), Vec::new())?;
         let database = self.database(&parent.database).await?;
         self.write_one(caller, &database, write, mask.as_deref()).await
@@ -55,11 +59,7 @@ impl Door {
         let document = request.document.ok_or_else(|| Refusal::invalid("A document is missing"))?;
         let reference = names::document(&document.name)?;
         let mask = mask_from(request.mask)?;
-        let fields = document_from(document.fields, self.bounds)?;
-        let operation = match mask_from(request.update_mask)? {
-            None => Operation::Set(fields),
-            Some(mask) => Operation::Merge { fields, mask },
-        };
+        let operation = update_from(document_from(document.fields, self.bounds)?, request.update_mask)?;
         let precondition = precondition_from(request.current_document)?;
         let write = Write::build(reference.path, operation, precondition, Vec::new())?;
         let database = self.database(&reference.database).await?;
@@ -200,10 +200,10 @@ impl Door {
     ) -> Result<v1::BatchWriteResponse, Refusal> {
         let name = names::database(&request.database)?;
         self.bounds.check_batch(request.writes.len())?;
-        let writes: Vec<Result<Write, Refusal>> =
-            request.writes.into_iter().map(|write| write_from(&name, write, self.bounds)).collect();
+        // One that makes no sense refuses them all, before any is written.
+        let writes = writes_from(&name, request.writes, self.bounds)?;
         let mut seen = BTreeSet::new();
-        if let Some(twice) = writes.iter().flatten().find(|write| !seen.insert(write.path())) {
+        if let Some(twice) = writes.iter().find(|write| !seen.insert(write.path())) {
             return Err(Refusal::invalid(format!(
                 "{} is written twice in one batch",
                 names::print(&name, twice.path())
@@ -212,7 +212,6 @@ impl Door {
         let database = self.database(&name).await?;
         // All at once, so that they share one sync of the log.
         let outcomes = join_all(writes.into_iter().map(async |write| {
-            let write = write?;
             let committed = self.commit_writes(caller, &database, vec![write.clone()]).await?;
             let first = committed.results.first().map(|done| result(&write, done));
             Ok::<_, Refusal>(first.unwrap_or_default())
