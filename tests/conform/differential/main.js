@@ -1,4 +1,4 @@
-// Random writes, queries and listeners, asked of Hearth and of Google's own emulator: what they answer must be the same.
+// Stories of requests (stories/), then random writes, queries and listeners, asked of Hearth and of Google's own emulator: what they answer must be the same.
 //
 //   node main.js [ROUNDS]    TEST_SEED is the first round's seed; TEST_HEARTH_BIN the server
 //
@@ -11,11 +11,20 @@ import { credentials } from '@grpc/grpc-js';
 
 import { Hearth } from '../../../client-sdk/js/test/hearth.js';
 import { findEmulator, startEmulator } from './emulator.js';
+import { compareStories } from './compare.js';
 import { KNOWN } from './known.js';
 import { drawing, query, writes } from './random.js';
+import listens from './stories/listens.js';
+import reads from './stories/reads.js';
+import refused from './stories/refused.js';
+import transactions from './stories/transactions.js';
+import values from './stories/values.js';
+import vectors from './stories/vectors.js';
+import changes from './stories/writes.js';
 
 const { AggregateField, Firestore, v1 } = firestore;
 
+const STORIES = [values, changes, reads, refused, vectors, transactions, listens];
 const WRITES_PER_ROUND = 12;
 const QUERIES_PER_WRITE = 8;
 const LISTENERS_PER_ROUND = 6;
@@ -192,12 +201,19 @@ const first = Number(process.env.TEST_SEED ?? Math.floor(Math.random() * 2 ** 31
 console.log(`TEST_SEED=${first}, ${rounds} rounds`);
 const hearth = await Hearth.start();
 const emulator = await startEmulator(found.jar);
-const told = { writes: 0, queries: 0, snapshots: 0, differences: [], known: new Map() };
+const told = { steps: 0, writes: 0, queries: 0, snapshots: 0, differences: [], known: new Map() };
 const sides = [side('hearth', new URL(hearth.host).host), side('emulator', emulator.host)];
+const hosts = [new URL(hearth.host).host, emulator.host];
+for (const stories of STORIES) {
+  const { differences, known, steps } = await compareStories(stories, hosts, first);
+  told.steps += steps;
+  told.differences.push(...differences);
+  for (const [why, times] of known) told.known.set(why, (told.known.get(why) ?? 0) + times);
+}
 for (let n = 0; n < rounds; n++) await round(first + n, sides, told);
 await Promise.all([hearth.stop(), emulator.stop()]);
 for (const [why, times] of [...told.known].sort()) console.log(`differs on purpose, ${times} times: ${why}`);
-console.log(`${told.writes} writes, ${told.queries} queries, ${told.snapshots} snapshots compared`);
+console.log(`${told.steps} steps of stories, ${told.writes} writes, ${told.queries} queries, ${told.snapshots} snapshots compared`);
 for (const one of told.differences.slice(0, SHOWN_MAX)) console.log(one);
 assert.ok(told.queries > 0 && told.writes > 0);
 console.log(`${told.differences.length} differences`);

@@ -1,0 +1,224 @@
+// A story: requests to one database, in an order, asked of both servers; what each answers is written down so that it can be
+// compared. Times become which commit's they are, ids and tokens that they are there.
+
+import { fields, value } from './wire.js';
+
+const PROJECT = 'differential';
+const TIMES = new Set(['createTime', 'updateTime', 'commitTime', 'readTime', 'timestampValue', 'executionTime']);
+const IDS = new Set(['transaction', 'streamToken', 'streamId', 'nextPageToken', 'resumeToken', 'pageToken']);
+
+/** One server's telling of a story. */
+export class Telling {
+  #wire;
+  #commits = new Map();
+  #streams = [];
+  #givens = 0;
+  /** What was asked and answered: `[step, answer, words]`. */
+  told = [];
+
+  constructor(wire, database) {
+    this.#wire = wire;
+    this.database = `projects/${PROJECT}/databases/${database}`;
+    this.root = `${this.database}/documents`;
+  }
+
+  /** A document's whole name. */
+  name(path) {
+    return `${this.root}/${path}`;
+  }
+
+  /** Asks and writes down. Answers `undefined` where it was refused. */
+  async ask(step, method, request, shown = one => one) {
+    try {
+      const answer = await this.#wire.ask(method, { ...this.#place(method), ...request });
+      this.#note(answer, step);
+      this.told.push([step, this.#text(shown(answer))]);
+      return answer;
+    } catch (error) {
+      if (typeof error.code !== 'number') throw error;
+      this.told.push([step, `refused ${error.code}`, error.details]);
+      return undefined;
+    }
+  }
+
+  /** Writes down something else than an answer. */
+  say(step, what) {
+    this.told.push([step, this.#text(what)]);
+  }
+
+  commit(step, writes, more = {}) {
+    return this.ask(step, 'Commit', { writes, ...more });
+  }
+
+  /** Sets documents, which is no step of its own but where it is refused. */
+  async given(documents) {
+    const writes = Object.entries(documents).map(([path, data]) => this.set(path, data));
+    const answer = await this.#wire.ask('Commit', { database: this.database, writes });
+    this.#note(answer, `given ${++this.#givens}`);
+    return answer;
+  }
+
+  set(path, data, more = {}) {
+    return { update: { name: this.name(path), fields: fields(data) }, ...more };
+  }
+
+  merge(path, mask, data, more = {}) {
+    return this.set(path, data, { updateMask: { fieldPaths: mask }, ...more });
+  }
+
+  /** Transforms of a document, as SDKs write them today. */
+  transform(path, ...updateTransforms) {
+    return this.merge(path, [], {}, { updateTransforms });
+  }
+
+  read(step, ...paths) {
+    return this.ask(step, 'BatchGetDocuments', { documents: paths.map(path => this.name(path)) }, found);
+  }
+
+  /** Runs a query; what is written down is which documents, or with `whole` their fields. */
+  find(step, structuredQuery, { whole, parent, ...more } = {}) {
+    // How many were skipped is not compared: the emulator says it of some queries twice and of others not at all.
+    const show = ({ document }) => (whole ? `${document.name.slice(this.root.length + 1)} ${this.#text(document.fields)}` : document.name.slice(this.root.length + 1));
+    return this.ask(step, 'RunQuery', { structuredQuery, ...(parent && { parent: this.name(parent) }), ...more }, all => all.filter(one => one.document).map(show));
+  }
+
+  number(step, structuredQuery, aggregations, more = {}) {
+    return this.ask(step, 'RunAggregationQuery', { structuredAggregationQuery: { structuredQuery, aggregations }, ...more }, ([one]) => one.result?.aggregateFields ?? {});
+  }
+
+  /** A Listen stream with these targets, `{ targetId, query | documents, … }`. */
+  listen(...targets) {
+    const stream = this.#wire.open('Listen', this.database);
+    this.#streams.push(stream);
+    return new Listener(this, stream, targets);
+  }
+
+  close() {
+    for (const stream of this.#streams) stream.close();
+  }
+
+  #place(method) {
+    const inDatabase = ['BatchGetDocuments', 'BeginTransaction', 'Commit', 'Rollback', 'BatchWrite'];
+    const below = ['RunQuery', 'RunAggregationQuery', 'ListCollectionIds', 'ListDocuments', 'CreateDocument', 'PartitionQuery'];
+    if (inDatabase.includes(method)) return { database: this.database };
+    return below.includes(method) ? { parent: this.root } : {};
+  }
+
+  /** Remembers the time of a commit, so that it can be told by its step. */
+  #note(answer, step) {
+    const times = [answer?.commitTime, ...(answer?.writeResults ?? []).map(one => one.updateTime), answer?.updateTime];
+    for (const one of times) if (one && !this.#commits.has(stamp(one))) this.#commits.set(stamp(one), step);
+  }
+
+  /** What was answered, as text that is equal where the meaning is. */
+  #text(given) {
+    // The emulator says no time of a commit that writes nothing.
+    if (given?.commitTime && !given.writeResults) return 'nothing written';
+    if (given && Object.keys(given).length === 0) return 'nothing written';
+    if (Array.isArray(given) && given.every(one => typeof one === 'string')) return given.join(' | ');
+    return JSON.stringify(given, (key, one) => {
+      if (TIMES.has(key) && one) {
+        if (key === 'readTime' || key === 'executionTime') return 'a time';
+        return this.#commits.has(stamp(one)) ? `time of “${this.#commits.get(stamp(one))}”` : stamp(one);
+      }
+      if (IDS.has(key) && one) return one.length ? 'there' : 'not there';
+      if (typeof one === 'number' && !Number.isFinite(one)) return String(one);
+      if (Object.is(one, -0)) return '-0';
+      if (typeof one === 'string') return one.replaceAll(this.root, '…').replaceAll(this.database, '……');
+      if (one && typeof one === 'object' && !Array.isArray(one)) return Object.fromEntries(Object.entries(one).sort(([a], [b]) => (a < b ? -1 : 1)));
+      return one;
+    }) ?? 'nothing';
+  }
+}
+
+/** What a client of a Listen stream knows. What is compared is what it knows, not by which messages it came to know it. */
+class Listener {
+  #story;
+  #stream;
+  #current = new Map();
+  #views = new Map();
+  #went = [];
+  /** The last global snapshot's. */
+  resumeToken;
+  readTime;
+
+  constructor(story, stream, targets) {
+    this.#story = story;
+    this.#stream = stream;
+    for (const one of targets) this.add(one);
+  }
+
+  add(target) {
+    this.#current.set(target.targetId, false);
+    this.#views.set(target.targetId, new Map());
+    this.#stream.send({ database: this.#story.database, addTarget: target });
+  }
+
+  remove(targetId) {
+    this.#stream.send({ database: this.#story.database, removeTarget: targetId });
+  }
+
+  /** Reads until everything up to a commit is told, and writes down what each target shows. */
+  async settle(step, { commitTime } = {}) {
+    try {
+      while (!(await this.#isSettled(commitTime)));
+    } catch (error) {
+      if (typeof error.code !== 'number') throw error;
+      this.#went.push(`the stream ended ${error.code}`, ...(process.env.TEST_WORDS ? [error.details] : []));
+    }
+    const views = [...this.#views].map(([id, view]) => [id, [...view].sort().map(one => one.join(' '))]);
+    if (!this.#current.size || this.#went.some(one => one.startsWith('the stream'))) views.length = 0;
+    this.#story.say(step, { went: this.#went.splice(0), views });
+  }
+
+  /** The next message; whether all is told then. */
+  async #isSettled(wanted) {
+    const { targetChange: change, documentChange, documentDelete, documentRemove, filter } = await this.#stream.next();
+    const path = name => name.slice(this.#story.root.length + 1);
+    if (documentChange) {
+      const { document, targetIds = [], removedTargetIds = [] } = documentChange;
+      for (const id of targetIds) this.#views.get(id)?.set(path(document.name), JSON.stringify(Object.entries(document.fields ?? {}).sort()));
+      for (const id of removedTargetIds) this.#views.get(id)?.delete(path(document.name));
+    }
+    for (const gone of [documentDelete, documentRemove]) {
+      if (!gone) continue;
+      for (const view of this.#views.values()) view.delete(path(gone.document));
+    }
+    if (filter) this.#went.push(`${filter.targetId} should have ${filter.count ?? 0}`);
+    if (!change) return false;
+    const type = change.targetChangeType ?? 'NO_CHANGE';
+    const ids = change.targetIds?.length ? change.targetIds : [...this.#current.keys()];
+    if (type === 'RESET') for (const id of ids) this.#views.get(id)?.clear(), this.#went.push(`${id} reset`), this.#current.set(id, false);
+    if (type === 'CURRENT') for (const id of ids) this.#current.set(id, true);
+    if (type === 'REMOVE') {
+      for (const id of ids) {
+        this.#current.delete(id);
+        this.#went.push(`${id} removed ${change.cause?.code ?? ''}`);
+      }
+      if (!this.#current.size) return true;
+    }
+    if (type !== 'NO_CHANGE' || change.targetIds?.length || !change.readTime) return false;
+    if ([...this.#current.values()].some(is => !is)) return false;
+    Object.assign(this, { resumeToken: Buffer.from(change.resumeToken ?? '', 'base64'), readTime: change.readTime });
+    return !wanted || micros(change.readTime) >= micros(wanted);
+  }
+}
+
+const micros = ({ seconds = '0', nanos = 0 }) => BigInt(seconds) * 1_000_000n + BigInt(nanos) / 1_000n;
+
+const stamp = ({ seconds = '0', nanos = 0 }) => `${seconds}.${String(nanos).padStart(9, '0')}`;
+
+/** The documents of a BatchGet in the order of their names: the protocol knows none. */
+const found = answers => answers.filter(one => one.found || one.missing).map(one => one.found ?? { missing: one.missing })
+  .sort((a, b) => ((a.name ?? a.missing) < (b.name ?? b.missing) ? -1 : 1));
+
+// ---- queries, shortly
+
+export const field = fieldPath => ({ fieldPath });
+export const from = (collectionId, allDescendants = false) => ({ from: [{ collectionId, allDescendants }] });
+export const where = (path, op, given) => ({ fieldFilter: { field: field(path), op, value: value(given) } });
+export const unary = (path, op) => ({ unaryFilter: { field: field(path), op } });
+export const all = (...filters) => ({ compositeFilter: { op: 'AND', filters } });
+export const any = (...filters) => ({ compositeFilter: { op: 'OR', filters } });
+export const by = (path, direction = 'ASCENDING') => ({ field: field(path), direction });
+export const at = (before, ...values) => ({ before, values: values.map(value) });
