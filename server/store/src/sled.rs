@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, mpsc};
+use std::sync::{OnceLock, PoisonError, RwLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub struct Sled {
     free_bytes_min: u64,
     // Read-held for one page or one batch, write-held only to close.
     open: RwLock<Option<::sled::Db>>,
+    // How sled failed first. What it says after that is not believed: once it did not find a document that it holds.
+    failed: OnceLock<String>,
 }
 
 /// An opened state.
@@ -144,10 +146,13 @@ impl Sled {
     }
 
     /// Runs `act` on the open database. A panic inside sled, which it has for damage found while reading, becomes an
-    /// error of this call.
+    /// error of this call and of every later one.
     fn with<T>(&self, act: &'static str, run: impl FnOnce(&::sled::Db) -> ::sled::Result<T>) -> Result<T, StoreError> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         let db = open.as_ref().ok_or(StoreError::Closed)?;
+        if let Some(cause) = self.failed.get() {
+            return Err(StoreError::Failed { act, cause: cause.clone() });
+        }
         let cause = match panic::catch_unwind(AssertUnwindSafe(|| run(db))) {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error.to_string(),
@@ -155,6 +160,7 @@ impl Sled {
         };
         // For the next start. Where not even that can be written, the state is tried again then.
         let _ = fs::write(self.path.join(FAILED), &cause);
+        let cause = self.failed.get_or_init(|| cause).clone();
         Err(StoreError::Failed { act, cause })
     }
 }
@@ -162,7 +168,7 @@ impl Sled {
 impl SledOpened {
     fn new(path: &Path, options: &SledOptions, db: ::sled::Db, set_aside: Option<SetAside>) -> Self {
         let (path, free_bytes_min) = (path.to_path_buf(), options.free_bytes_min);
-        let store = Sled { path, free_bytes_min, open: RwLock::new(Some(db)) };
+        let store = Sled { path, free_bytes_min, open: RwLock::new(Some(db)), failed: OnceLock::new() };
         Self { store, set_aside }
     }
 }
@@ -429,16 +435,19 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_inside_is_an_error_of_that_call_only() {
+    fn after_a_panic_inside_nothing_is_believed_until_it_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
         let store = open(&folder.path().join("state")).store;
         put(&store, b"k");
         let answer = store.with("read", |_| -> ::sled::Result<()> { panic!("page torn") });
         let want = StoreError::Failed { act: "read", cause: "sled panicked: page torn".into() };
-        assert_eq!(answer, Err(want));
-        assert!(store.get(b"k").unwrap().is_some());
-        // Whoever opens it next does not go on with it.
-        store.close().unwrap();
+        assert_eq!(answer, Err(want.clone()));
+        assert_eq!(store.get(b"k").unwrap_err(), want);
+        let mut batch = Batch::new();
+        batch.put(b"l", vec![1]);
+        assert!(store.apply(batch).is_err());
+        // Whoever opens it next does not go on with it. Closing it says that it was not written out, and lets go of it.
+        assert!(store.close().is_err());
         let opened = open(&folder.path().join("state"));
         assert_eq!(opened.set_aside.unwrap().cause, "sled panicked: page torn");
         assert_eq!(opened.store.get(b"k").unwrap(), None);
