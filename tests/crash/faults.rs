@@ -81,7 +81,10 @@ fn what_the_log_says_of_a_failure_is_true() {
             let counts = ledger.load(server.address(), |progress| progress.acknowledged(400));
             let hits = mishap.disarm();
             println!("hit {hits} times: {counts:?}");
-            check(&mut ledger, &server, fault, hits);
+            // Where it was hit as it began a segment, there is nothing to be taken back: the new file is not taken.
+            let is_undone = fault.which == WRITE | TRUNCATE && counts.unknown == 0;
+            let then = if is_undone { Then::GoesOn } else { fault.then };
+            check(&mut ledger, &server, then, hits);
             if random.chance(1, 4) && server.is_running() {
                 server.stop();
             }
@@ -94,8 +97,8 @@ fn what_the_log_says_of_a_failure_is_true() {
 
 /// What the server must be in after a fault that has hit it so often.
 #[track_caller]
-fn check(ledger: &mut Ledger, server: &Server, fault: Fault, hits: i64) {
-    match fault.then {
+fn check(ledger: &mut Ledger, server: &Server, then: Then, hits: i64) {
+    match then {
         _ if hits == 0 => assert!(server.is_running()),
         Then::Dead => {
             server.kill9();
@@ -113,7 +116,7 @@ fn check(ledger: &mut Ledger, server: &Server, fault: Fault, hits: i64) {
     // Reads go on in any case, and writes where they can.
     let size = |collection| server.get(&format!("/db/{collection}?count")).send().expect_status(200).json();
     let before = size("log");
-    if fault.then == Then::ReadOnly && hits > 0 {
+    if then == Then::ReadOnly && hits > 0 {
         assert_eq!(before["aggregates"], size("log")["aggregates"]);
         return;
     }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use hearth_tests::{Launch, PATIENCE, Random, Server, cycles};
 use tempfile::TempDir;
@@ -85,9 +86,9 @@ fn prepare(folder: &Path, random: &mut Random) -> Ledger {
 
 /// Waits for the snapshot that is written when a database was opened.
 fn await_snapshot(server: &Server) {
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while server.metric("hearth_snapshots_total") < 1.0 {
-        assert!(std::time::Instant::now() < deadline, "no snapshot comes: {:?}", server.output());
+        assert!(Instant::now() < deadline, "no snapshot comes: {:?}", server.output());
         std::thread::yield_now();
     }
 }
@@ -121,7 +122,12 @@ fn attempt(ledger: &Ledger, data: &Path, name: &str) -> &'static str {
     match Launch::dev().data(data).try_start() {
         // The very last group is all that a crash may leave torn, and a change of it looks the same where nothing else has
         // seen the group: the server was killed, and its state had not got so far.
-        Ok(server) if server.output().1.contains("cut a group") && ledger.is_earlier(&server) => {
+        Ok(server) if ledger.is_earlier(&server) => {
+            let deadline = Instant::now() + PATIENCE;
+            while !server.output().1.contains("cut a group") {
+                assert!(Instant::now() < deadline, "{name}: the last commits are gone, and it is not said");
+                std::thread::yield_now();
+            }
             server.stop();
             "cut"
         }

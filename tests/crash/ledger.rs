@@ -206,11 +206,14 @@ impl Ledger {
         /// More commits than any group of these few writers has.
         const COMMITS_MAX: usize = 64;
         await_open(server.address());
-        let served = COLLECTIONS.iter().flat_map(|collection| {
+        let mut served = BTreeMap::new();
+        for collection in COLLECTIONS {
             let answer = server.get(&format!("/db/{collection}?limit=all")).send();
-            docs(&answer).into_iter().map(|(path, doc)| (path, number(&doc["updated"])))
-        });
-        let served: BTreeMap<String, u64> = served.collect();
+            if answer.status != 200 {
+                return false;
+            }
+            served.extend(docs(&answer).into_iter().map(|(path, doc)| (path, number(&doc["updated"]))));
+        }
         let kept = self.writers.iter().flat_map(|writer| &writer.commits).filter_map(|commit| match commit.outcome {
             Outcome::Acknowledged(version) => Some(version),
             _ => None,
