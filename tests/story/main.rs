@@ -16,4 +16,5 @@ mod readme;
 mod serve;
 mod socket;
 mod sse;
+mod ttl;
 mod writes;

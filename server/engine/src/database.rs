@@ -5,7 +5,7 @@ mod pages;
 mod subtree;
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use hearth_auth::Caller;
@@ -42,6 +42,7 @@ use crate::request::{CommitError, CommitRequest, Committed};
 use crate::snapshot::SnapshotFailure;
 use crate::time::Time;
 use crate::token::Token;
+use crate::ttl::Told;
 use crate::view::{StateError, View};
 use crate::writer::{self, Ask, Reply, Shared, Writer};
 
@@ -62,9 +63,20 @@ struct Inner {
     queries: Arc<Semaphore>,
     crew: Arc<dyn Crew>,
     keeper: Keeper,
+    /// What expires.
+    ttl: Told,
     // Taken by `close`: without a queue the writer ends.
     queue: Mutex<Option<mpsc::Sender<Ask>>>,
     writer: Mutex<Option<Writer>>,
+}
+
+/// A database that this does not keep open.
+pub(crate) struct WeakDatabase(Weak<Inner>);
+
+impl WeakDatabase {
+    pub(crate) fn upgrade(&self) -> Option<Database> {
+        self.0.upgrade().map(|inner| Database { inner })
+    }
 }
 
 /// What a database is opened with.
@@ -161,6 +173,7 @@ impl Database {
                 access: common.access,
                 crew: crew.clone(),
                 keeper: Keeper::new(shared.clone(), crew.clone(), archive),
+                ttl: Told::default(),
                 shared,
                 feed,
                 budget,
@@ -174,6 +187,7 @@ impl Database {
     /// Ends the writer after what was asked, tells listeners, applies everything. Blocks.
     pub(crate) fn close(&self) -> Version {
         self.inner.keeper.stop();
+        self.inner.ttl.close();
         drop(self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(writer) = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
             writer.join();
@@ -246,6 +260,18 @@ impl Database {
         }
     }
 
+    pub(crate) fn downgrade(&self) -> WeakDatabase {
+        WeakDatabase(Arc::downgrade(&self.inner))
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    pub(crate) fn ttl(&self) -> &Told {
+        &self.inner.ttl
+    }
+
     /// Its name.
     pub fn name(&self) -> &DatabaseName {
         &self.inner.name
@@ -309,6 +335,11 @@ impl Database {
     /// Asks whether a caller may copy everything.
     pub fn authorize_backup(&self, caller: &Caller) -> Result<Authorized<BackupAccess>, Denied> {
         self.inner.access.authorize(caller, Act::Administer, BackupAccess)
+    }
+
+    /// Asks whether a caller may do what only the owner of the server may.
+    pub(crate) fn authorize_administration<T>(&self, caller: &Caller, subject: T) -> Result<Authorized<T>, Denied> {
+        self.inner.access.authorize(caller, Act::Administer, subject)
     }
 
     // ---- reading
@@ -449,7 +480,7 @@ impl Database {
     }
 
     /// Runs what may take long on a thread for it, a bounded number at one time.
-    async fn blocking<T: Send + 'static>(
+    pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
@@ -552,6 +583,12 @@ impl Database {
         }
         let scope = caller.scope().as_str().into();
         self.write(|reply| Ask::Commit { scope, request, reply }).await
+    }
+
+    /// Commits what nobody has asked for.
+    pub(crate) async fn commit_as_engine(&self, request: CommitRequest) -> Result<(), CommitError> {
+        let scope = Caller::Admin.scope().as_str().into();
+        self.write(|reply| Ask::Commit { scope, request, reply }).await.map(drop)
     }
 
     /// Asks the writer for a change and waits for its verdict.

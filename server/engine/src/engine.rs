@@ -25,6 +25,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::rebuild::{Progress, ProgressNow};
 use crate::time::Time;
+use crate::ttl::{self, TtlError, TtlPolicy};
 
 /// Where databases are kept.
 pub enum Backing {
@@ -125,6 +126,8 @@ struct Inner {
     options: Options,
     backing: Backing,
     common: Common,
+    /// Where what expires is swept.
+    runtime: tokio::runtime::Handle,
     // Held to look a database up; opening one holds only its own slot.
     slots: Mutex<HashMap<DatabaseName, Arc<Slot>>>,
     remembered: Mutex<Remembered>,
@@ -148,6 +151,8 @@ struct Remembered {
     default_project: Option<String>,
     /// Numbers and epochs of databases in memory.
     in_memory: HashMap<DatabaseName, (u32, u64)>,
+    /// What expires in databases in memory.
+    ttl_in_memory: HashMap<DatabaseName, Vec<TtlPolicy>>,
     closed: bool,
 }
 
@@ -240,7 +245,8 @@ impl Engine {
             }
         };
         let runtime = tokio::runtime::Handle::current();
-        let crew: Arc<dyn Crew> = Arc::new(Threads::new(move |job| drop(runtime.spawn_blocking(job))));
+        let jobs = runtime.clone();
+        let crew: Arc<dyn Crew> = Arc::new(Threads::new(move |job| drop(jobs.spawn_blocking(job))));
         let limits = Arc::new(options.limits.clone());
         let metrics: Arc<Metrics> = Arc::default();
         let common = Common {
@@ -260,7 +266,7 @@ impl Engine {
         };
         let default_project = options.default_project.clone().or(on_disk);
         let remembered = Mutex::new(Remembered { default_project, ..Remembered::default() });
-        let inner = Inner { options, backing, common, slots: Mutex::default(), remembered };
+        let inner = Inner { options, backing, common, runtime, slots: Mutex::default(), remembered };
         Ok((Self { inner: Arc::new(inner) }, started))
     }
 
@@ -371,7 +377,42 @@ impl Engine {
         {
             tracing::warn!(%name, %error, "the new epoch could not be noted in the catalog; the log has it");
         }
+        if let Err(error) = self.begin_ttl(&database) {
+            database.close();
+            return Err(error.into());
+        }
         Ok(database)
+    }
+
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.inner.runtime
+    }
+
+    /// What expires in a database, as it was kept.
+    pub(crate) fn kept_ttl(&self, name: &DatabaseName) -> Result<Vec<TtlPolicy>, HomeError> {
+        match &self.inner.backing {
+            Backing::Memory => Ok(self.remembered().ttl_in_memory.get(name).cloned().unwrap_or_default()),
+            Backing::Disk(home) => match home.database(name.project(), name.database()) {
+                Some(record) => Ok(ttl::from_lines(name, home.ttl_policies(record.number)?)),
+                None => Ok(Vec::new()),
+            },
+        }
+    }
+
+    /// Keeps what expires in a database. Durable on return.
+    pub(crate) fn keep_ttl(&self, name: &DatabaseName, policies: &[TtlPolicy]) -> Result<(), TtlError> {
+        match &self.inner.backing {
+            Backing::Memory => {
+                self.remembered().ttl_in_memory.insert(name.clone(), policies.to_vec());
+            }
+            // An open database has its record.
+            Backing::Disk(home) => {
+                if let Some(record) = home.database(name.project(), name.database()) {
+                    home.set_ttl_policies(record.number, &ttl::to_lines(policies))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn open_on_disk(&self, home: &Home, name: &DatabaseName, progress: Arc<Progress>) -> Result<Opened, HomeError> {

@@ -42,6 +42,8 @@ pub struct Metrics {
     pub queries_run: Counter,
     /// Documents of which a field was looked at, or that were handed out.
     pub documents_read: Counter,
+    /// Documents that were deleted because their time had come.
+    pub documents_expired: Counter,
     /// Keys of the state and the memtable that scans looked at.
     pub index_entries_scanned: Counter,
     /// Events encoded, by wire format.
@@ -96,6 +98,7 @@ impl Default for Metrics {
             registry: Registry::with_prefix("hearth"),
             queries_run: Counter::default(),
             documents_read: Counter::default(),
+            documents_expired: Counter::default(),
             index_entries_scanned: Counter::default(),
             events_encoded: Family::default(),
             watches_examined: Counter::default(),
@@ -123,6 +126,8 @@ impl Default for Metrics {
         let r = &mut metrics.registry;
         r.register("queries_run", "Queries run on the state", metrics.queries_run.clone());
         r.register("documents_read", "Documents looked at or handed out", metrics.documents_read.clone());
+        let expired = metrics.documents_expired.clone();
+        r.register("documents_expired", "Documents deleted because their time had come", expired);
         r.register("index_entries_scanned", "Keys that scans looked at", metrics.index_entries_scanned.clone());
         r.register("events_encoded", "Events encoded, by wire format", metrics.events_encoded.clone());
         r.register("watches_examined", "Watches that commits were shown to", metrics.watches_examined.clone());

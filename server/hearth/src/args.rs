@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Backup(BackupArgs),
     /// Make a data directory from a backup, as it was at any moment
     Restore(RestoreArgs),
+    /// Say which documents expire: when the time has come that a field of theirs holds
+    Ttl(TtlArgs),
     /// Read everything in a data directory, hold it against each other, and change nothing
     Check(CheckArgs),
     /// Make a token for development, an admin key or a secret
@@ -262,6 +264,52 @@ pub(crate) struct ExportArgs {
     /// The file to write, compressed where it ends in .gz; - is standard output
     #[arg(value_name = "FILE", default_value = "-")]
     pub(crate) path: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TtlArgs {
+    #[command(subcommand)]
+    pub(crate) what: TtlCommand,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub(crate) enum TtlCommand {
+    /// Show which documents expire
+    List {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// As JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have documents deleted when the time has come that a field of theirs holds
+    Set {
+        /// The id of the collections, wherever they are
+        #[arg(value_name = "GROUP")]
+        group: String,
+        /// The field with the time; a document that holds no timestamp there stays
+        #[arg(value_name = "FIELD")]
+        field: String,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Let documents stay
+    Remove {
+        /// The id of the collections
+        #[arg(value_name = "GROUP")]
+        group: String,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+}
+
+impl TtlArgs {
+    /// Where.
+    pub(crate) fn place(&self) -> &PlaceArgs {
+        let (TtlCommand::List { place, .. } | TtlCommand::Set { place, .. } | TtlCommand::Remove { place, .. }) =
+            &self.what;
+        place
+    }
 }
 
 #[derive(Args, Clone, Debug)]

@@ -26,6 +26,7 @@ mod signals;
 mod source;
 mod tls;
 mod token;
+mod ttl;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -88,6 +89,12 @@ fn run(command: Command) -> Result<u8, Exit> {
             let settings = settings(&args.file, args.given())?;
             log::start(&settings)?;
             on_runtime(restore::run(&args, &settings))
+        }
+        Command::Ttl(args) => {
+            let place = args.place();
+            let settings = settings(&place.file, place.given())?;
+            log::start(&settings)?;
+            on_runtime(ttl::run(&args, &settings))
         }
         Command::Check(args) => {
             let settings = settings(&args.file, args.given())?;

@@ -10,8 +10,8 @@ use hearth_auth::Caller;
 use hearth_core::query::{Cursor, Limit, Order, Query, QuerySpec, Source};
 use hearth_core::size::document_bytes;
 use hearth_core::write::{Operation, Precondition, Write};
-use hearth_core::{CollectionPath, DatabaseName, Direction, DocPath, FieldPath, Map, Reference, Value, Version};
-use hearth_engine::{CommitError, CommitRequest, Database, Engine};
+use hearth_core::{CollectionPath, DatabaseName, Direction, DocPath, FieldPath, Id, Map, Reference, Value, Version};
+use hearth_engine::{CommitError, CommitRequest, Database, Engine, TtlChange, TtlPolicy};
 use hearth_native::json::{self, Context, to_fields, write_fields, write_text};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value as Json;
@@ -67,6 +67,8 @@ pub(crate) struct Remote {
     server: Connection,
     /// The path of the database, such as `/p/demo/db`.
     base: String,
+    /// The path of what expires in it, such as `/p/demo/ttl`.
+    ttl: String,
     name: DatabaseName,
 }
 
@@ -179,6 +181,20 @@ impl Place {
         match self {
             Self::Directory { database, .. } => page_directly(database, collection, after, at).await,
             Self::Server(remote) => remote.page(collection, after, at).await,
+        }
+    }
+
+    /// What expires, by the names of collection groups; changed first where something is to be.
+    pub(crate) async fn ttl(&mut self, change: Option<TtlChange>) -> Result<Vec<TtlPolicy>, Exit> {
+        match self {
+            Self::Directory { engine, database } => {
+                let access = database.authorize_ttl(&Caller::Admin).map_err(Exit::failed)?;
+                let Some(change) = change else { return Ok(database.ttl_policies(&access)) };
+                let (engine, database) = (engine.clone(), database.clone());
+                let changed = tokio::task::spawn_blocking(move || engine.change_ttl(&access, &database, &change));
+                changed.await.map_err(Exit::failed)?.map_err(Exit::failed)
+            }
+            Self::Server(remote) => remote.ttl(change).await,
         }
     }
 
@@ -350,7 +366,8 @@ impl Remote {
         let project = args.project.as_ref().map_or(String::new(), |project| format!("/p/{}", encode(project)));
         let database = args.database.as_ref().map_or(String::new(), |name| format!("@{}", encode(name)));
         let name = DatabaseName::parse(PROJECT_DEFAULT, DatabaseName::DEFAULT).map_err(Exit::failed)?;
-        let mut remote = Self { server, base: format!("{}{project}/db{database}", url.base()), name };
+        let at = |what: &str| format!("{}{project}/{what}{database}", url.base());
+        let mut remote = Self { server, base: at("db"), ttl: at("ttl"), name };
         let answer = remote.server.ask(Method::GET, &remote.base, Bytes::new()).await.map_err(Exit::failed)?;
         let name = |member: &str| answer.get(member).and_then(Json::as_str).unwrap_or_default();
         remote.name = DatabaseName::parse(name("project"), name("database"))
@@ -376,6 +393,27 @@ impl Remote {
             }
             _ => PutError::Failed(refused.detail),
         })
+    }
+
+    async fn ttl(&mut self, change: Option<TtlChange>) -> Result<Vec<TtlPolicy>, Exit> {
+        let encode = |group: &Id| format!("{}/{}", self.ttl, utf8_percent_encode(group.as_str(), NON_ALPHANUMERIC));
+        let (method, path, body) = match &change {
+            None => (Method::GET, self.ttl.clone(), Bytes::new()),
+            Some(TtlChange::Remove(group)) => (Method::DELETE, encode(group), Bytes::new()),
+            Some(TtlChange::Set(TtlPolicy { group, field })) => {
+                let body = serde_json::json!({ "field": field.to_string() });
+                (Method::PUT, encode(group), body.to_string().into())
+            }
+        };
+        let answer = self.server.ask(method, &path, body).await.map_err(Exit::failed)?;
+        let strange = || Exit::failed("the server's answer holds no policies");
+        let policy = |policy: &Json| {
+            let member = |name: &str| policy.get(name).and_then(Json::as_str);
+            let (group, field) = (Id::parse(member("group")?).ok()?, FieldPath::parse(member("field")?).ok()?);
+            Some(TtlPolicy { group, field })
+        };
+        let policies = answer.get("policies").and_then(Json::as_array).ok_or_else(strange)?;
+        policies.iter().map(policy).collect::<Option<_>>().ok_or_else(strange)
     }
 
     async fn page(

@@ -10,6 +10,7 @@
 //! state/          the state of all databases; disposable
 //! db/N/CREATED    says that database N was made; written when its log is there
 //! db/N/log/       its commit log
+//! db/N/ttl        which of its documents expire, where any do
 //! db/N/snapshots/ all that was live in it at some version, so that the log before can go
 //! ```
 //!
@@ -43,6 +44,7 @@ const STATE: &str = "state";
 const DATABASES: &str = "db";
 const LOG: &str = "log";
 const SNAPSHOTS: &str = "snapshots";
+const TTL: &str = "ttl";
 const RESTORING: &str = "RESTORING";
 const LOST_AND_FOUND: &str = "lost+found";
 
@@ -51,6 +53,7 @@ const CATALOG_KIND: Kind = Kind { name: "catalog", format: 1 };
 const RUNNING_KIND: Kind = Kind { name: "running", format: 1 };
 const RESTORING_KIND: Kind = Kind { name: "restoring", format: 1 };
 const CLEAN_KIND: Kind = Kind { name: "clean", format: 1 };
+const TTL_KIND: Kind = Kind { name: "ttl", format: 1 };
 const DATABASE_KIND: Kind = Kind { name: "database", format: 1 };
 
 /// What opening a data directory must be told.
@@ -450,6 +453,24 @@ impl Home {
     pub fn snapshots(&self, number: u32) -> Result<Snapshots, HomeError> {
         let id = self.catalog().find(number).ok_or(HomeError::NoDatabase { number })?.id;
         Ok(Snapshots::new(self.database_dir(number).join(SNAPSHOTS), id))
+    }
+
+    /// Which documents of a database expire: a collection group and a field each, as they were kept.
+    pub fn ttl_policies(&self, number: u32) -> Result<Vec<(String, String)>, HomeError> {
+        let path = self.database_dir(number).join(TTL);
+        let policy = |line: Line| match <[String; 3]>::try_from(line) {
+            Ok([kind, group, field]) if kind == "policy" => Some((group, field)),
+            Ok(_) | Err(_) => None,
+        };
+        let policies = note_read(&path, TTL_KIND)?.unwrap_or_default().into_iter().map(policy).collect();
+        Option::ok_or(policies, HomeError::Damaged { path })
+    }
+
+    /// Keeps which documents of a database expire. Durable on return.
+    pub fn set_ttl_policies(&self, number: u32, policies: &[(String, String)]) -> Result<(), HomeError> {
+        let line = |(group, field): &(String, String)| vec!["policy".into(), group.clone(), field.clone()];
+        let lines: Vec<Line> = policies.iter().map(line).collect();
+        note_write(&self.database_dir(number).join(TTL), TTL_KIND, &lines)
     }
 
     /// How far the log of a database reached when the directory was last stopped cleanly; zero where that is not known.

@@ -34,6 +34,8 @@ pub enum Address {
     Feed(Scope),
     /// `/links`, or `/links/ID`
     Links(Scope, Option<String>),
+    /// `/ttl`: what expires; or `/ttl/GROUP`, of one collection group.
+    Ttl(Scope, Option<Id>),
     /// `/backup`: which databases there are to back up.
     Backups,
     /// `/p/PROJECT/backup…`: what a backup copies of a database.
@@ -120,6 +122,13 @@ impl Address {
             ("backup", []) if scope.project.is_some() => Some(Self::Backup(scope, Part::Point)),
             ("backup", ["snapshot"]) if scope.project.is_some() => Some(Self::Backup(scope, Part::Snapshot)),
             ("backup", ["log"]) if scope.project.is_some() => Some(Self::Backup(scope, Part::Log)),
+            ("ttl", []) => Some(Self::Ttl(scope, None)),
+            ("ttl", [group]) => {
+                let group = Id::parse(&decode(group)?);
+                let group = group
+                    .map_err(|error| Problem::invalid(format!("ttl/ is followed by the id of collections: {error}")))?;
+                Some(Self::Ttl(scope, Some(group)))
+            }
             ("links", []) => Some(Self::Links(scope, None)),
             ("links", [link]) => Some(Self::Links(scope, Some(decode(link)?.into_owned()))),
             _ => None,
@@ -266,6 +275,12 @@ mod tests {
         check("/demo", expect![[r#"File("demo/index.html")"#]]);
         check("/sdk/src/link/sse.js", expect![[r#"File("sdk/src/link/sse.js")"#]]);
         check("/dbx/a", expect!["nothing"]);
+        check("/ttl", expect!["Ttl(Scope { project: None, database: None }, None)"]);
+        check(
+            "/p/shop/ttl@eu/carts",
+            expect![[r#"Ttl(Scope { project: Some("shop"), database: Some("eu") }, Some(Id("carts")))"#]],
+        );
+        check("/ttl/a%2Fb", expect!["400 ttl/ is followed by the id of collections: an id holds a slash"]);
         check("/backup", expect!["Backups"]);
         check("/backup@eu", expect!["nothing"]);
         check(

@@ -12,6 +12,7 @@ mod since;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod ttl;
 mod write;
 
 use std::borrow::Cow;
@@ -433,6 +434,10 @@ async fn understand(door: &Arc<Door>, parts: &mut Parts, body: Body, request_id:
         Address::Feed(scope) => {
             let database = door.database(door.name(&scope, false)?).await?;
             feed::answer(door, asking, database).await
+        }
+        Address::Ttl(scope, group) => {
+            let database = door.database(door.name(&scope, is_write)?).await?;
+            ttl::answer(door, &asking, database, group, body).await
         }
         Address::Backups => backup::list(door, &asking),
         Address::Backup(scope, part) => {

@@ -7,7 +7,10 @@ use hearth_core::decide::WriteError;
 use hearth_core::query::QueryError;
 use hearth_core::write::WriteShapeError;
 use hearth_core::{Document, FieldPathError, PathError};
-use hearth_engine::{BackupError, CommitError, CopyError, DatabaseError, Denied, NotDeleted, ReadError, SubtreeError};
+use hearth_engine::{
+    BackupError, CommitError, CopyError, DatabaseError, Denied, NotDeleted, ReadError, SubtreeError, TTL_POLICIES_MAX,
+    TtlError,
+};
 
 use crate::problem::{Code, Problem};
 
@@ -166,6 +169,21 @@ impl From<NotDeleted> for Problem {
         match error.deleted.docs {
             0 => problem,
             docs => problem.with("deleted", docs).with("version", error.deleted.version.to_string()),
+        }
+    }
+}
+
+impl From<TtlError> for Problem {
+    fn from(error: TtlError) -> Self {
+        match error {
+            TtlError::TooMany => {
+                let limit = serde_json::json!({ "name": "ttl_policies_max", "value": TTL_POLICIES_MAX });
+                Self::new(Code::ResourceExhausted, error.to_string()).with("limit", limit)
+            }
+            TtlError::NoPolicy { .. } => Self::new(Code::NotFound, error.to_string()),
+            TtlError::Name => Self::invalid(error.to_string()).at("/field"),
+            TtlError::Closed => Self::new(Code::Unavailable, error.to_string()).retry_after_ms(1_000),
+            TtlError::Home(_) => Self::new(Code::Internal, error.to_string()),
         }
     }
 }

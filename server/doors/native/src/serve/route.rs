@@ -45,6 +45,8 @@ const BACKUP: Route = Route { shared: false, ..route("/p/{project}/backup", "/p/
 const BACKUP_SNAPSHOT: Route =
     Route { pattern: "/p/{project}/backup/snapshot", example: "/p/demo/backup/snapshot", ..BACKUP };
 const BACKUP_LOG: Route = Route { pattern: "/p/{project}/backup/log", example: "/p/demo/backup/log", ..BACKUP };
+const TTL: Route = Route { shared: false, ..route("/ttl", "/ttl", &["GET"]) };
+const TTL_GROUP: Route = Route { shared: false, ..route("/ttl/{group}", "/ttl/carts", &["PUT", "DELETE"]) };
 // The same again under names of databases and projects.
 const NAMED: [Route; 4] = [
     Route { pattern: "/db@{database}/…", example: "/db@other/messages", ..COLLECTION },
@@ -57,7 +59,7 @@ const NAMED: [Route; 4] = [
 pub fn routes() -> Vec<Route> {
     let own =
         [ROOT, HEALTH, METRICS, TICKETS, SDK, DEMO, DATABASE, COLLECTION, DOCUMENT, GROUP, QUERY, FEED, LINKS, LINK];
-    let own = own.into_iter().chain([QUERY_ALL, BACKUPS, BACKUP, BACKUP_SNAPSHOT, BACKUP_LOG]);
+    let own = own.into_iter().chain([QUERY_ALL, BACKUPS, BACKUP, BACKUP_SNAPSHOT, BACKUP_LOG, TTL, TTL_GROUP]);
     own.chain(NAMED).collect()
 }
 
@@ -87,6 +89,8 @@ pub(crate) fn of(address: &Address) -> Route {
         Address::Feed(_) => FEED,
         Address::Links(_, None) => LINKS,
         Address::Links(_, Some(_)) => LINK,
+        Address::Ttl(_, None) => TTL,
+        Address::Ttl(_, Some(_)) => TTL_GROUP,
         Address::Backups => BACKUPS,
         Address::Backup(_, Part::Point) => BACKUP,
         Address::Backup(_, Part::Snapshot) => BACKUP_SNAPSHOT,
