@@ -46,6 +46,8 @@ for (const transport of ['websocket', 'sse', 'poll']) {
       assert.equal(await ada.textContent('#connection'), `live · ${transport}`);
       await say(ada, 'one');
       await bothShow('one');
+      // It may be seen before its sender is told that it is written.
+      await ada.waitForSelector('#waiting:text-is("")', { state: 'attached' });
 
       await ada.context().setOffline(true);
       wire.cut();
