@@ -86,11 +86,11 @@ export class Telling {
     return this.ask(step, 'RunAggregationQuery', { structuredAggregationQuery: { structuredQuery, aggregations }, ...more }, ([one]) => one.result?.aggregateFields ?? {});
   }
 
-  /** A Listen stream with these targets, `{ targetId, query | documents, … }`. */
-  listen(...targets) {
+  /** A Listen stream with these targets, `{ targetId, query | documents, … }`; one that goes on knows what `before` knew. */
+  listen(targets, before) {
     const stream = this.#wire.open('Listen', this.database);
     this.#streams.push(stream);
-    return new Listener(this, stream, targets);
+    return new Listener(this, stream, targets, before);
   }
 
   close() {
@@ -131,7 +131,13 @@ export class Telling {
   }
 }
 
-/** What a client of a Listen stream knows. What is compared is what it knows, not by which messages it came to know it. */
+/** The target by which a listener knows that it was told everything. */
+const MARKER = 1_000;
+
+/**
+ * What a client of a Listen stream knows. What is compared is what it knows, not by which messages it came to know it: after
+ * every change the emulator resets its targets and tells all anew.
+ */
 class Listener {
   #story;
   #stream;
@@ -142,15 +148,22 @@ class Listener {
   resumeToken;
   readTime;
 
-  constructor(story, stream, targets) {
+  constructor(story, stream, targets, before = new Map()) {
     this.#story = story;
     this.#stream = stream;
     for (const one of targets) this.add(one);
+    for (const [id, view] of before) this.#views.set(id, new Map(view));
+    this.add({ targetId: MARKER, documents: { documents: [story.name('marker/listened')] } });
+  }
+
+  /** What each target shows, for a stream that goes on from here. */
+  get views() {
+    return new Map([...this.#views].map(([id, view]) => [id, new Map(view)]));
   }
 
   add(target) {
     this.#current.set(target.targetId, false);
-    this.#views.set(target.targetId, new Map());
+    if (!this.#views.has(target.targetId)) this.#views.set(target.targetId, new Map());
     this.#stream.send({ database: this.#story.database, addTarget: target });
   }
 
@@ -158,16 +171,19 @@ class Listener {
     this.#stream.send({ database: this.#story.database, removeTarget: targetId });
   }
 
-  /** Reads until everything up to a commit is told, and writes down what each target shows. */
-  async settle(step, { commitTime } = {}) {
+  /** Reads until everything that was committed is told, and writes down what each target shows. */
+  async settle(step) {
+    // No server tells of a commit that changes nothing of what is listened to, so there is one that does.
+    const { commitTime } = await this.#story.given({ 'marker/listened': { step } });
     try {
       while (!(await this.#isSettled(commitTime)));
     } catch (error) {
       if (typeof error.code !== 'number') throw error;
       this.#went.push(`the stream ended ${error.code}`, ...(process.env.TEST_WORDS ? [error.details] : []));
     }
+    this.#views.delete(MARKER);
     const views = [...this.#views].map(([id, view]) => [id, [...view].sort().map(one => one.join(' '))]);
-    if (!this.#current.size || this.#went.some(one => one.startsWith('the stream'))) views.length = 0;
+    if (![...this.#current.keys()].some(id => id !== MARKER) || this.#went.some(one => one.startsWith('the stream'))) views.length = 0;
     this.#story.say(step, { went: this.#went.splice(0), views });
   }
 
@@ -188,14 +204,14 @@ class Listener {
     if (!change) return false;
     const type = change.targetChangeType ?? 'NO_CHANGE';
     const ids = change.targetIds?.length ? change.targetIds : [...this.#current.keys()];
-    if (type === 'RESET') for (const id of ids) this.#views.get(id)?.clear(), this.#went.push(`${id} reset`), this.#current.set(id, false);
+    if (type === 'RESET') for (const id of ids) this.#views.get(id)?.clear(), this.#current.set(id, false);
     if (type === 'CURRENT') for (const id of ids) this.#current.set(id, true);
     if (type === 'REMOVE') {
       for (const id of ids) {
         this.#current.delete(id);
         this.#went.push(`${id} removed ${change.cause?.code ?? ''}`);
       }
-      if (!this.#current.size) return true;
+      if (![...this.#current.keys()].some(id => id !== MARKER)) return true;
     }
     if (type !== 'NO_CHANGE' || change.targetIds?.length || !change.readTime) return false;
     if ([...this.#current.values()].some(is => !is)) return false;

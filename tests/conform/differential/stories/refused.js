@@ -116,7 +116,7 @@ export default {
     await story.ask('a bad mask of the answer', 'UpdateDocument', { document: { name: story.name('a/b') }, mask: { fieldPaths: ['a..b'] } });
     await story.commit('a mask with a delete', [{ delete: story.name('a/b'), updateMask: { fieldPaths: ['a'] } }]);
     await story.commit('501 transforms', [story.transform('a/t', ...many(501, n => ({ fieldPath: `f${n}`, increment: value(1) })))]);
-    await story.commit('500 transforms', [story.transform('a/t', ...many(500, n => ({ fieldPath: `f${n}`, increment: value(1) })))]);
+    await story.commit('500 transforms', [story.transform('a/u', ...many(500, n => ({ fieldPath: `f${n}`, increment: value(1) })))]);
     await story.commit('501 writes', many(501, n => story.set(`w/${n}`, { n })));
     await story.number('all of 501', from('w'), [{ count: {} }]);
   },
