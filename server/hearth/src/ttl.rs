@@ -2,7 +2,6 @@
 
 use hearth_core::{FieldPath, Id};
 use hearth_engine::{TtlChange, TtlPolicy};
-use serde_json::{Value as Json, json};
 
 use crate::args::{TtlArgs, TtlCommand};
 use crate::config::Settings;
@@ -26,8 +25,7 @@ pub(crate) async fn run(args: &TtlArgs, settings: &Settings) -> Result<(), Exit>
     place.close().await?;
     let policies = policies?;
     if as_json {
-        let policy = |policy: &TtlPolicy| json!({ "group": policy.group.as_str(), "field": policy.field.to_string() });
-        say(format_args!("{:#}", json!({ "policies": policies.iter().map(policy).collect::<Vec<Json>>() })));
+        say(format_args!("{:#}", hearth_native::ttl_json(&policies)));
         return Ok(());
     }
     for TtlPolicy { group, field } in &policies {

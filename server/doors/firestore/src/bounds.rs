@@ -53,8 +53,7 @@ impl Bounds {
         let disjunctions = query.r#where.as_ref().map_or(1, disjunctions);
         if disjunctions > DISJUNCTIONS_MAX {
             return Err(Refusal::invalid(format!(
-                "Too many disjunctions after normalization. Result had {disjunctions} disjunctions which is more than the maximum of {}",
-                DISJUNCTIONS_MAX
+                "Too many disjunctions after normalization. Result had {disjunctions} disjunctions which is more than the maximum of {DISJUNCTIONS_MAX}"
             )));
         }
         if query.r#where.as_ref().map_or(0, arrays) > 1 {

@@ -23,4 +23,4 @@ pub mod sse;
 pub mod status;
 pub mod writes;
 
-pub use serve::{Asset, Authenticate, Door, DoorOptions, Peer, Route, router, routes};
+pub use serve::{Asset, Authenticate, Door, DoorOptions, Peer, Route, router, routes, ttl_json};

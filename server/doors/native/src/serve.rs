@@ -35,6 +35,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::{Notify, Semaphore, watch};
 
 pub use route::{Route, routes};
+pub use ttl::ttl_json;
 
 use crate::address::{Address, Place, Scope};
 use crate::json::Context;

@@ -43,7 +43,11 @@ fn field(body: &Json) -> Result<FieldPath, Problem> {
 }
 
 fn policies(policies: &[TtlPolicy]) -> Response {
+    ([JSON], ttl_json(policies).to_string()).into_response()
+}
+
+/// TTL policies as JSON, `{"policies": [{"group", "field"}…]}`: as `/ttl` answers them.
+pub fn ttl_json(policies: &[TtlPolicy]) -> Json {
     let policy = |policy: &TtlPolicy| json!({ "group": policy.group.as_str(), "field": policy.field.to_string() });
-    let policies: Vec<Json> = policies.iter().map(policy).collect();
-    ([JSON], json!({ "policies": policies }).to_string()).into_response()
+    json!({ "policies": policies.iter().map(policy).collect::<Vec<Json>>() })
 }
