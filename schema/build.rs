@@ -7,7 +7,7 @@ use prost::Message as _;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let mut compiler = protox::Compiler::new(["proto"])?;
-    compiler.include_imports(true).open_file("google/firestore/v1/firestore.proto")?;
+    compiler.include_imports(true).open_files(["google/firestore/v1/firestore.proto", "onestore.proto"])?;
     let files = compiler.file_descriptor_set();
     let descriptors = files.encode_to_vec();
     // Both builders must hear of the types that are not generated, or the one refers to modules the other does not make.

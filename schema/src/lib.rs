@@ -1,4 +1,4 @@
-//! Firestore's messages: protobuf, their JSON, the service's server side, and a client for tests.
+//! Firestore's messages: protobuf, their JSON, the service's server side, and a client for tests; and the records of exports.
 //!
 //! The files under `proto/` are ours; names and numbers in them are the interface that Firestore's SDKs speak, and what a
 //! message means is the door's business. `Value` and `Timestamp` have their JSON written by hand, because clients send
@@ -29,6 +29,12 @@ pub mod google {
         include!(concat!(env!("OUT_DIR"), "/google.r#type.rs"));
         include!(concat!(env!("OUT_DIR"), "/google.r#type.serde.rs"));
     }
+}
+
+/// What exports hold.
+#[allow(clippy::all, missing_docs, unreachable_pub, rustdoc::all)]
+pub mod onestore {
+    include!(concat!(env!("OUT_DIR"), "/onestore.rs"));
 }
 
 pub use google::firestore::v1;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use hearth_tests::compatibility::{Compatibility, Row};
-use hearth_tests::{Launch, Server, hearth, repository};
+use hearth_tests::{Launch, Server, hearth, hearth_path, repository};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -107,6 +107,20 @@ fn the_native_api_grpc_and_rest_find_the_same() {
     installed(&tests.join("node_modules/@google-cloud/firestore"));
     let server = Server::start(&[]);
     run(&server, Command::new("node").arg("--test").arg(tests.join("conform/queries.js")).current_dir(&tests));
+}
+
+#[test]
+fn exports_go_from_hearth_to_googles_emulator_and_back() {
+    let tests = repository().join("tests");
+    installed(&tests.join("node_modules/@google-cloud/firestore"));
+    // It starts its servers itself.
+    let mut command = Command::new("node");
+    command.arg("--test").arg(tests.join("conform/export.js")).current_dir(&tests);
+    command.env("TEST_HEARTH_BIN", hearth_path()).env("METADATA_SERVER_DETECTION", "none");
+    let output = command.output().expect("node can be run");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    out.lines().filter(|line| line.contains("skipped: ")).for_each(|line| println!("{line}"));
+    assert!(output.status.success(), "{out}\n{err}");
 }
 
 /// Every public name of the SDKs, but for types alone, which leave nothing to ask at run time.

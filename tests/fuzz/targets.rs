@@ -36,6 +36,7 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("address", address),
     ("codec", codec),
     ("field_path", field_path),
+    ("firestore_export", hearth_firestore::fuzz::export),
     ("firestore_grpc", firestore_grpc),
     ("firestore_listen", hearth_firestore::fuzz::listen),
     ("firestore_rest", firestore_rest),

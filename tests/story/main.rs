@@ -3,6 +3,7 @@
 mod bad;
 mod common;
 mod counters;
+mod export;
 mod feed;
 mod links;
 mod many;

@@ -571,6 +571,15 @@ impl Engine {
         slot.progress.end();
     }
 
+    /// Takes no more writes and opens no more databases: listeners are told, what was asked is answered. What is open can still be
+    /// read through handles that are held. Blocks.
+    pub fn end_writes(&self) {
+        self.remembered().closed = true;
+        for database in self.open_databases() {
+            database.close();
+        }
+    }
+
     /// Stops: listeners are told, what was asked is answered, everything is applied and noted as clean. Blocks.
     pub fn close(&self) {
         self.remembered().closed = true;

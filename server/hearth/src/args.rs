@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::settings::listen_address;
@@ -95,13 +96,43 @@ pub(crate) struct ServerArgs {
     log: Option<String>,
 }
 
+/// What a server begins with, and what it leaves behind.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct DataArgs {
+    /// Documents to begin with: imported where there are none yet
+    #[arg(long, value_name = "FILE")]
+    seed: Option<PathBuf>,
+    /// An export of Firebase's emulators to begin with, or one of `gcloud firestore export`: imported where there are no documents yet
+    #[arg(long, value_name = "DIR", conflicts_with = "seed")]
+    import: Option<PathBuf>,
+    /// Export at the end as Firebase's emulators do, to this folder or that of --import
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "", value_parser = any_path())]
+    export_on_exit: Option<PathBuf>,
+}
+
+/// A path, or none where only the flag is there.
+fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+impl DataArgs {
+    /// The settings that these flags set.
+    fn given(&self) -> impl Iterator<Item = Given> {
+        let paths = [
+            ("seed", "--seed", &self.seed),
+            ("import", "--import", &self.import),
+            ("export_on_exit", "--export-on-exit", &self.export_on_exit),
+        ];
+        paths.into_iter().filter_map(|(key, flag, value)| Some((key, flag, path(value.as_ref()?))))
+    }
+}
+
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct DevArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-    /// Documents to begin with: imported where there are none yet
-    #[arg(long, value_name = "FILE")]
-    seed: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataArgs,
     /// An origin whose pages may talk to this server besides those of this machine; may be repeated
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
@@ -132,9 +163,8 @@ pub(crate) struct ExecArgs {
     /// The project that the command is told of [default: demo]
     #[arg(long, value_name = "PROJECT")]
     project: Option<String>,
-    /// Documents to begin with
-    #[arg(long, value_name = "FILE")]
-    seed: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataArgs,
     /// Whose limits hold for Firestore's clients: Hearth's own, or exactly those of Google's cloud [default: relaxed]
     #[arg(long, value_name = "WHOSE", value_parser = ["relaxed", "cloud"])]
     limits: Option<String>,
@@ -151,7 +181,6 @@ impl ExecArgs {
     pub(crate) fn given(&self) -> Vec<Given> {
         let text = |text: &str| Value::Text(text.into());
         let project = self.project.as_deref().map(|project| ("project", "--project", text(project)));
-        let seed = self.seed.as_ref().map(|seed| ("seed", "--seed", path(seed)));
         let own = [
             ("listen", "exec", text("127.0.0.1:0")),
             ("ephemeral", "exec", Value::Flag(true)),
@@ -160,7 +189,7 @@ impl ExecArgs {
             ("log", "--log", text(&self.log)),
         ];
         let limits = self.limits.as_deref().map(|whose| ("limits.profile", "--limits", text(whose)));
-        own.into_iter().chain(project).chain(seed).chain(limits).collect()
+        own.into_iter().chain(project).chain(self.data.given()).chain(limits).collect()
     }
 }
 
@@ -501,9 +530,7 @@ impl DevArgs {
     /// The settings that these flags set.
     pub(crate) fn given(&self) -> Vec<Given> {
         let mut given = self.server.given();
-        if let Some(seed) = &self.seed {
-            given.push(("seed", "--seed", path(seed)));
-        }
+        given.extend(self.data.given());
         if !self.allow_origin.is_empty() {
             given.push(("allow_origin", "--allow-origin", Value::List(self.allow_origin.clone())));
         }
@@ -578,6 +605,16 @@ mod tests {
             ]],
         );
         check("dev --expose=unsafe", expect![[r#"[("expose", "--expose", Text("unsafe"))]"#]]);
+        check(
+            "dev --import a --export-on-exit --ephemeral",
+            expect![[
+                r#"[("ephemeral", "--ephemeral", Flag(true)), ("import", "--import", Text("a")), ("export_on_exit", "--export-on-exit", Text(""))]"#
+            ]],
+        );
+        check(
+            "dev --export-on-exit b --import=a",
+            expect![[r#"[("import", "--import", Text("a")), ("export_on_exit", "--export-on-exit", Text("b"))]"#]],
+        );
         check(
             "serve --behind-proxy 10.0.0.0/8 --tls-cert c --tls-key k",
             expect![[

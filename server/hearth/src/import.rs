@@ -16,9 +16,9 @@ use crate::records::{self, Bad, Found, Plan, ReadError};
 use crate::source::{Source, format_of};
 
 /// Documents of one commit.
-const BATCH_DOCS: usize = 500;
+pub(crate) const BATCH_DOCS: usize = 500;
 /// Bytes of one commit.
-const BATCH_BYTES: usize = 4 << 20;
+pub(crate) const BATCH_BYTES: usize = 4 << 20;
 /// Records that wait to be written while others are read.
 const AHEAD_MAX: usize = 2_000;
 /// Bad records that are named; more are only counted.

@@ -7,6 +7,7 @@ mod cells;
 mod check;
 mod config;
 mod connections;
+mod emulated;
 mod exec;
 mod exit;
 mod export;

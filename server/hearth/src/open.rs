@@ -3,6 +3,7 @@
 //! ```text
 //! ticket-key      seals tickets, so that they outlive a restart; readable by the owner alone
 //! SERVED          says that `hearth serve` has used the directory: what is in it is no toy
+//! IMPORTING       says that an import has begun and not ended: what is in it is a part
 //! ```
 
 use std::fs::{self, OpenOptions};
@@ -18,6 +19,7 @@ use crate::exit::Exit;
 
 const TICKET_KEY: &str = "ticket-key";
 const SERVED: &str = "SERVED";
+const IMPORTING: &str = "IMPORTING";
 /// What names this boot of the machine on Linux.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -90,6 +92,23 @@ pub(crate) fn mark_served(folder: &Path) -> Result<(), Exit> {
     let path = folder.join(SERVED);
     let written = fs::write(&path, "hearth serve has used this directory; `hearth dev --expose=unsafe` refuses it\n");
     written.map_err(|error| Exit::start(format!("{}: {error}", path.display())))
+}
+
+/// Whether an import has begun that did not come to its end.
+pub(crate) fn is_importing(folder: &Path) -> bool {
+    folder.join(IMPORTING).exists()
+}
+
+/// Notes that an import begins, or that it has ended.
+pub(crate) fn mark_importing(folder: &Path, begins: bool) -> Result<(), Exit> {
+    let path = folder.join(IMPORTING);
+    let noted = match begins {
+        true => fs::write(&path, "an import has begun; when it is done this file is removed\n"),
+        false => fs::remove_file(&path),
+    };
+    // On disk before the documents are.
+    let noted = noted.and_then(|()| fs::File::open(folder)?.sync_all());
+    noted.map_err(|error| Exit::start(format!("{}: {error}", path.display())))
 }
 
 /// The key that seals tickets, made when there is none.

@@ -11,7 +11,6 @@ use axum::http::header;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use hearth_auth::{AdminKey, Mode, Tickets, mint};
-use hearth_core::DatabaseName;
 use hearth_engine::{Access, Backing, DatabaseError, Engine, Options, Projects, SignedIn, ids};
 use hearth_native::origin::Origins;
 use hearth_native::problem::Problem;
@@ -24,6 +23,7 @@ use crate::args::ExecArgs;
 use crate::config::Settings;
 use crate::config::settings::Expose;
 use crate::connections::{self, ConnectionLimits, Seats};
+use crate::emulated::Folders;
 use crate::exit::{Exit, say};
 use crate::firebase::Firebase;
 use crate::forwarded::Forwarded;
@@ -32,7 +32,7 @@ use crate::place::Place;
 use crate::public::Public;
 use crate::signals::Signals;
 use crate::tls::Tls;
-use crate::{assets, exec, import, log, open};
+use crate::{assets, emulated, exec, import, log, open};
 
 /// How long connections may take to end when the server stops.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
@@ -84,6 +84,7 @@ async fn serve(mode: Mode, mut settings: Settings, command: Option<&ExecArgs>) -
     if let Some(beside) = beside {
         check(mode, &settings, beside)?;
     }
+    let folders = Folders::of(&settings)?;
     raise_file_limit();
     let admin = admin_key(mode, &settings)?;
     // Before anything is opened, so that a port in use changes nothing.
@@ -104,6 +105,7 @@ async fn serve(mode: Mode, mut settings: Settings, command: Option<&ExecArgs>) -
     let keys = Arc::new(Keys::open(&settings, admin)?);
     let (engine, ticket_key) = start_engine(mode, &settings).await?;
     seed(mode, &settings, &engine).await?;
+    folders.bring_in(&settings, &engine, PROJECT_DEFAULT).await?;
 
     let is_exposed = mode == Mode::Dev && settings.expose != Expose::Off;
     let loopback = Origins { loopback_only: true, allowed: settings.allow_origin.clone() };
@@ -186,13 +188,18 @@ async fn serve(mode: Mode, mut settings: Settings, command: Option<&ExecArgs>) -
         }
         door.stop();
         firestore.stop();
+        let left = match folders.export.is_some() && ended.is_ok() {
+            true => leave(&folders, &engine).await,
+            false => Ok(()),
+        };
         let closing = engine.clone();
         let closing = tokio::task::spawn_blocking(move || closing.close());
         if tokio::time::timeout(DRAIN_TIME_MAX, seats.empty()).await.is_err() {
             tracing::warn!("some connections did not end in {} s and are cut off", DRAIN_TIME_MAX.as_secs());
         }
         open.iter_mut().for_each(JoinSet::abort_all);
-        closing.await.map_err(Exit::failed)
+        closing.await.map_err(Exit::failed)?;
+        left
     };
     tokio::select! {
         stopped = stopping => stopped?,
@@ -245,6 +252,9 @@ fn check(mode: Mode, settings: &Settings, listen: SocketAddr) -> Result<(), Exit
             )))
         }
         Mode::Serve if settings.seed.is_some() => Err(Exit::usage("a seed is for hearth dev; use hearth import")),
+        Mode::Serve if settings.import.is_some() || settings.export_on_exit.is_some() => {
+            Err(Exit::usage("import and export_on_exit are for hearth dev; use hearth import and hearth export"))
+        }
         Mode::Dev | Mode::Serve => Ok(()),
     }
 }
@@ -323,14 +333,9 @@ async fn start_engine(mode: Mode, settings: &Settings) -> Result<(Engine, [u8; 3
 /// Imports the seed where there is nothing yet.
 async fn seed(mode: Mode, settings: &Settings, engine: &Engine) -> Result<(), Exit> {
     let Some(path) = settings.seed.as_deref().filter(|_| mode == Mode::Dev) else { return Ok(()) };
-    let project = match engine.default_project() {
-        Some(project) => project,
-        None => engine.claim_default_project(PROJECT_DEFAULT),
-    };
-    let name = DatabaseName::parse(&project, DatabaseName::DEFAULT).map_err(Exit::usage)?;
-    let opening = engine.clone();
-    let database = tokio::task::spawn_blocking(move || opening.database(&name)).await.map_err(Exit::start)?;
-    let mut place = Place::of(engine.clone(), database.map_err(Exit::start)?);
+    let project = engine.claim_default_project(PROJECT_DEFAULT);
+    let database = emulated::open_database(engine, &project).await?;
+    let mut place = Place::of(engine.clone(), database);
     let (_, items) = place.page(None, None, None).await?;
     if !items.is_empty() {
         tracing::info!("there are documents already, so the seed is left alone");
@@ -339,6 +344,15 @@ async fn seed(mode: Mode, settings: &Settings, engine: &Engine) -> Result<(), Ex
     let done = import::seed(&mut place, path).await?;
     say(format_args!("  seeded with {} documents of {}", done.documents, path.display()));
     Ok(())
+}
+
+/// Exports what everybody was told is done: after this nobody writes any more.
+async fn leave(folders: &Folders, engine: &Engine) -> Result<(), Exit> {
+    let project = engine.claim_default_project(PROJECT_DEFAULT);
+    let database = emulated::open_database(engine, &project).await?;
+    let ending = engine.clone();
+    tokio::task::spawn_blocking(move || ending.end_writes()).await.map_err(Exit::failed)?;
+    folders.leave(&database, &engine.database_names()).await
 }
 
 /// Lets only those in whom the native door would let in too: doors of other protocols answer pages of any origin.

@@ -20,15 +20,15 @@ export function findEmulator() {
   return ask('java', '--version') ? { jar } : { missing: 'java' };
 }
 
-/** Starts it on a free port of this machine. */
-export async function startEmulator(jar) {
+/** Starts it on a free port of this machine, with further arguments. */
+export async function startEmulator(jar, ...args) {
   const probe = createServer().listen(0, '127.0.0.1');
   await once(probe, 'listening');
   const { port } = probe.address();
   probe.close();
   await once(probe, 'close');
   const main = 'com.google.cloud.datastore.emulator.firestore.CloudFirestore';
-  const child = spawn('java', ['-cp', jar, main, '--host=127.0.0.1', `--port=${port}`], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn('java', ['-cp', jar, main, '--host=127.0.0.1', `--port=${port}`, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   const end = () => child.kill('SIGKILL');
   process.once('exit', end);
   let said = '';

@@ -16,9 +16,9 @@ use crate::names;
 use crate::status::{LONG_MAX, Refusal};
 
 /// The member of a map that says that it stands for another type.
-const TYPE: &str = "__type__";
-const VECTOR: &str = "__vector__";
-const VECTOR_VALUES: &str = "value";
+pub(crate) const TYPE: &str = "__type__";
+pub(crate) const VECTOR: &str = "__vector__";
+pub(crate) const VECTOR_VALUES: &str = "value";
 
 /// A value as a client sent it. Not yet checked for depth; the core does that.
 pub(crate) fn value_from(value: v1::Value) -> Result<Value, Refusal> {

@@ -1,15 +1,17 @@
-//! What tools ask of an emulator: to wipe a database, to take security rules, and, of this server alone, to save and restore
-//! the state of a test. In dev only.
+//! What tools ask of an emulator: to wipe a database, to take security rules, to export, and, of this server alone, to save and
+//! restore the state of a test. In dev only.
 //!
 //! Rules are kept and given back; nobody asks them yet. `GET /` and what streams are other doors' and skins' business.
 
 mod snapshots;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::Method;
 use axum::response::Response;
 use axum::routing::any;
@@ -19,6 +21,8 @@ use hearth_schema::well_known::Empty;
 use serde::{Deserialize, Serialize};
 
 use self::snapshots::Snapshots;
+use crate::export;
+use crate::names;
 use crate::rest;
 use crate::serve::Peer;
 use crate::service::Door;
@@ -68,6 +72,17 @@ struct File {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     name: String,
     content: String,
+}
+
+/// What is to be exported, and where to. Source: firebase-tools, `HubExport`.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Export {
+    #[serde(default)]
+    database: String,
+    #[serde(default)]
+    export_directory: String,
+    #[serde(default)]
+    export_name: String,
 }
 
 struct Emulator {
@@ -123,6 +138,18 @@ impl Emulator {
             (method, ["projects", project, "databases", database, "snapshots", id]) => {
                 self.snapshot(method, DatabaseName::parse(project, database)?, id).await
             }
+            (&Method::POST, ["projects", named]) if named.ends_with(":export") => {
+                // It writes where it is told to: that is for those who could do so themselves.
+                let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+                if peer.is_some_and(|peer| !peer.0.ip().to_canonical().is_loopback()) {
+                    return Err(Refusal::new(
+                        Code::PermissionDenied,
+                        "Exports are for clients on the server's own machine",
+                    ));
+                }
+                let bytes = rest::body_bytes(&self.door, &parts.headers, body).await?;
+                self.export(rest::message(&bytes)?).await
+            }
             (method, ["projects", named]) => {
                 let project = named.strip_suffix(":securityRules").ok_or_else(nothing)?;
                 DatabaseName::parse(project, DatabaseName::DEFAULT)?;
@@ -144,6 +171,21 @@ impl Emulator {
         // Tools show no credential.
         let wipe = database.authorize_wipe(&Caller::Admin)?;
         database.wipe(&wipe).await.map_err(|error| Refusal::commit(name, error))?;
+        Ok(rest::one(&Empty {}))
+    }
+
+    async fn export(&self, asked: Export) -> Result<Response, Refusal> {
+        let name = names::database(&asked.database)?;
+        let folder = Path::new(&asked.export_directory);
+        if !folder.is_dir() {
+            return Err(Refusal::new(Code::FailedPrecondition, "export_directory must be a directory"));
+        }
+        let export = match asked.export_name.as_str() {
+            "" => format!("firestore_export_{}", self.door.now_seconds()),
+            name => name.to_owned(),
+        };
+        let database = self.door.database(&name).await?;
+        export::write(&database, folder, &export).await.map_err(Refusal::export)?;
         Ok(rest::one(&Empty {}))
     }
 
@@ -329,6 +371,51 @@ mod tests {
         server.check(&format!("POST {SNAPSHOT}"), "", expect![[r#"
             429
             {"error":{"code":429,"message":"projects/p/databases/(default) holds more than 2 documents or 10485760 bytes, which is the most that a snapshot keeps and one commit brings back","status":"RESOURCE_EXHAUSTED"}}"#]]).await;
+    }
+
+    #[tokio::test]
+    async fn an_export_is_written_where_a_tool_on_this_machine_wants_it_and_over_nothing_else() {
+        let server = Server::dev();
+        server.text(&format!("PATCH {ROOM}"), r#"{"fields":{"n":{"integerValue":"7"}}}"#).await;
+        let folder = tempfile::tempdir().unwrap();
+        let post = "POST /emulator/v1/projects/p:export";
+        let asked = |name: &str| {
+            let (database, directory) = ("projects/p/databases/(default)", folder.path());
+            serde_json::json!({"database": database, "export_directory": directory, "export_name": name}).to_string()
+        };
+        let exported = |name: &str| {
+            let documents = crate::export::open(&folder.path().join(name)).unwrap();
+            documents.map(|document| document.unwrap().fields["n"].clone()).collect::<Vec<_>>()
+        };
+        // The second time in place of the first.
+        for n in [7, 8] {
+            server.text(&format!("PATCH {ROOM}"), &format!(r#"{{"fields":{{"n":{{"integerValue":"{n}"}}}}}}"#)).await;
+            assert_eq!(server.text(post, &asked("mine")).await, "200\n{}");
+            assert_eq!(exported("mine"), [hearth_core::Value::Integer(n)]);
+        }
+        assert_eq!(server.text(post, &asked("")).await, "200\n{}");
+        std::fs::create_dir(folder.path().join("photos")).unwrap();
+        let occupied = server.text(post, &asked("photos")).await;
+        assert!(occupied.starts_with("400") && occupied.contains("is there and no export"), "{occupied}");
+        for name in ["..", "a/b", "/", "."] {
+            let refused = server.text(post, &asked(name)).await;
+            assert!(refused.starts_with("400") && refused.contains("is no name of an export"), "{refused}");
+        }
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left.len(), 3, "nothing half is left: {left:?}");
+        server
+            .check(
+                post,
+                r#"{"database":"projects/p/databases/(default)","export_name":"x"}"#,
+                expect![[r#"
+            400
+            {"error":{"code":400,"message":"export_directory must be a directory","status":"FAILED_PRECONDITION"}}"#]],
+            )
+            .await;
+        assert!(server.text(post, "{}").await.starts_with("400"));
+        assert!(Server::serve().text(post, &asked("mine")).await.starts_with("404"));
+        assert!(server.text(&format!("{post}\nPeer: serve"), &asked("mine")).await.starts_with("404"));
+        assert!(server.text(&format!("{post}\nFrom: 192.168.1.7:9"), &asked("mine")).await.starts_with("403"));
     }
 
     #[tokio::test]

@@ -115,3 +115,8 @@ pub fn token(bytes: &[u8]) {
         assert_eq!(token.print(), text);
     }
 }
+
+/// Reads a record of an export, or a file of them.
+pub fn export(bytes: &[u8]) {
+    crate::export::read_records(bytes);
+}

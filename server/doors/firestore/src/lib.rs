@@ -2,12 +2,14 @@
 //!
 //! `convert` and `status` translate, `bounds` says what Firestore refuses, `session` and `writes` are the two streams as state machines, `service` does what
 //! each method does whatever wire it came by. `serve` is the wire of gRPC, `rest` that of plain HTTP, `webchannel` that of
-//! streams in web pages, and `emulator` what tools ask of a server for development.
+//! streams in web pages, `emulator` what tools ask of a server for development,
+//! and `export` the files that Firebase's emulator and the cloud write.
 
 mod bloom;
 mod bounds;
 mod convert;
 mod emulator;
+pub mod export;
 pub mod fuzz;
 mod names;
 mod near;

@@ -13,6 +13,8 @@ use hearth_core::{DatabaseName, DocPath, Document, PathError, Version};
 use hearth_engine::{CommitError, DatabaseError, Denied, ReadError};
 use hearth_schema::rpc;
 
+use crate::export::ExportError;
+
 pub(crate) use tonic::Code;
 
 /// Most bytes of a text or of bytes: what is left of a document besides its name. Source: Firestore documentation, "Usage and limits".
@@ -141,6 +143,21 @@ impl Refusal {
 
     pub(crate) fn contention() -> Self {
         Self::new(Code::Aborted, "Too much contention on these documents. Please try again.")
+    }
+
+    /// Why an export was not written.
+    pub(crate) fn export(error: ExportError) -> Self {
+        let text = error.to_string();
+        match error {
+            ExportError::Name { .. } => Self::invalid(text),
+            ExportError::Io { .. }
+            | ExportError::Occupied { .. }
+            | ExportError::Document { .. }
+            | ExportError::Damaged { .. }
+            | ExportError::None { .. } => Self::new(Code::FailedPrecondition, text),
+            ExportError::Read(error) => error.into(),
+            ExportError::Ended(_) => Self::new(Code::Internal, text),
+        }
     }
 
     /// What a commit's error is to the clients of a database.

@@ -49,6 +49,8 @@ pub(crate) static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
         known("projects", Kind::List, ""),
         absent("public", Kind::Path),
         absent("seed", Kind::Path),
+        absent("import", Kind::Path),
+        absent("export_on_exit", Kind::Path),
         known("allow_origin", Kind::List, ""),
         known("expose", Kind::Choice(&["off", "key", "unsafe"]), "off"),
         known("firebase_json", Kind::Flag, "true"),

@@ -27,6 +27,10 @@ pub(crate) struct Settings {
     pub(crate) projects: Vec<String>,
     pub(crate) public: Option<PathBuf>,
     pub(crate) seed: Option<PathBuf>,
+    /// The export to begin with.
+    pub(crate) import: Option<PathBuf>,
+    /// Where to export to at the end; empty for the folder of the import.
+    pub(crate) export_on_exit: Option<PathBuf>,
     pub(crate) allow_origin: Vec<String>,
     pub(crate) expose: Expose,
     /// Whether `hearth dev` looks for a firebase.json.
@@ -173,6 +177,8 @@ impl Settings {
             projects,
             public: path("public"),
             seed: path("seed"),
+            import: path("import"),
+            export_on_exit: path("export_on_exit"),
             allow_origin: list("allow_origin"),
             expose: match text("expose").as_deref() {
                 Some("key") => Expose::Key,

@@ -1,9 +1,11 @@
 //! The door before an engine in memory: a request as it comes, the answer as it goes.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::response::Response;
 use expect_test::Expect;
 use hearth_auth::{Caller, Mode, TokenError, User};
@@ -58,8 +60,8 @@ impl Server {
         Self { router: crate::routes(door) }
     }
 
-    /// `request` is a method and an address, and on further lines headers. The header `Peer` is what whoever accepts
-    /// connections says.
+    /// `request` is a method and an address, and on further lines headers. The headers `Peer` and `From` are what whoever
+    /// accepts connections says.
     pub(crate) async fn ask(&self, request: &str, body: impl Into<Body>) -> Response {
         let mut lines = request.lines();
         let (method, address) = lines.next().unwrap().split_once(' ').unwrap();
@@ -67,6 +69,7 @@ impl Server {
         for line in lines {
             built = match line.trim().split_once(": ").unwrap() {
                 ("Peer", _) => built.extension(Peer(Mode::Serve)),
+                ("From", address) => built.extension(ConnectInfo(address.parse::<SocketAddr>().unwrap())),
                 (name, value) => built.header(name, value),
             };
         }
