@@ -17,6 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile_well_known_types(true)
         .extern_path(timestamp.0, timestamp.1)
         .extern_path(well_known.0, well_known.1)
+        .codec_path("crate::codec::Codec")
         // Sorted maps make every encoding the same each time.
         .btree_map(".")
         .compile_fds(files)?;

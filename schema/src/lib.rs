@@ -5,6 +5,7 @@
 //! and expect forms that no generator makes.
 
 mod base64;
+pub mod codec;
 mod value;
 pub mod wkt;
 

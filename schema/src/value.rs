@@ -77,7 +77,7 @@ impl<'de> Visitor<'de> for OneEntry {
                     map.next_value::<Null>()?;
                     ValueType::NullValue(0)
                 }
-                Kind::Boolean => ValueType::BooleanValue(map.next_value()?),
+                Kind::Boolean => ValueType::BooleanValue(map.next_value::<Boolean>()?.0),
                 Kind::Integer => ValueType::IntegerValue(map.next_value::<Integer>()?.0),
                 Kind::Double => ValueType::DoubleValue(map.next_value::<Double>()?.0),
                 Kind::Timestamp => ValueType::TimestampValue(map.next_value()?),
@@ -156,7 +156,7 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// `null`, `"NULL_VALUE"` or 0.
+/// `null`, `"NULL_VALUE"` or a number: whichever, there is one null.
 struct Null;
 
 impl<'de> Deserialize<'de> for Null {
@@ -173,11 +173,8 @@ impl<'de> Deserialize<'de> for Null {
                 Ok(Null)
             }
 
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Null, E> {
-                match number {
-                    0 => Ok(Null),
-                    _ => Err(E::invalid_value(de::Unexpected::Unsigned(number), &self)),
-                }
+            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Null, E> {
+                Ok(Null)
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Null, E> {
@@ -188,6 +185,35 @@ impl<'de> Deserialize<'de> for Null {
             }
         }
         deserializer.deserialize_any(Nothing)
+    }
+}
+
+/// `true` or `false`, also as text.
+struct Boolean(bool);
+
+impl<'de> Deserialize<'de> for Boolean {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = Boolean;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true or false")
+            }
+
+            fn visit_bool<E: de::Error>(self, is: bool) -> Result<Boolean, E> {
+                Ok(Boolean(is))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Boolean, E> {
+                match text {
+                    "true" => Ok(Boolean(true)),
+                    "false" => Ok(Boolean(false)),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Either)
     }
 }
 
@@ -223,7 +249,15 @@ impl<'de> Deserialize<'de> for Integer {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Integer, E> {
-                text.parse().map(Integer).map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+                if let Ok(number) = text.parse() {
+                    return Ok(Integer(number));
+                }
+                // `7.0` and `1e3` are whole too.
+                let is_plain = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
+                match text.parse() {
+                    Ok(number) if is_plain => self.visit_f64(number),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
             }
         }
         deserializer.deserialize_any(Number)
@@ -309,6 +343,24 @@ mod tests {
         check(r#"{"nullValue":null}"#, expect![[r#"{"nullValue":null}"#]]);
         check(r#"{"nullValue":"NULL_VALUE"}"#, expect![[r#"{"nullValue":null}"#]]);
         check(r#"{"nullValue":0}"#, expect![[r#"{"nullValue":null}"#]]);
+        check(r#"{"nullValue":1}"#, expect![[r#"{"nullValue":null}"#]]);
+    }
+
+    #[test]
+    fn what_is_meant_counts_and_not_how_it_is_spelled() {
+        check(r#"{"booleanValue":"true"}"#, expect![[r#"{"booleanValue":true}"#]]);
+        check(r#"{"integerValue":"7.0"}"#, expect![[r#"{"integerValue":"7"}"#]]);
+        check(r#"{"integerValue":"-1e3"}"#, expect![[r#"{"integerValue":"-1000"}"#]]);
+        for text in [
+            r#"{"booleanValue":"yes"}"#,
+            r#"{"booleanValue":1}"#,
+            r#"{"integerValue":"7.5"}"#,
+            r#"{"integerValue":"1e300"}"#,
+            r#"{"integerValue":"inf"}"#,
+            r#"{"integerValue":""}"#,
+        ] {
+            assert!(serde_json::from_str::<Value>(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 // Stories of requests (stories/), then random writes, queries and listeners, asked of Hearth and of Google's own emulator: what they answer must be the same.
 //
-//   node main.js [ROUNDS]    TEST_SEED is the first round's seed; TEST_HEARTH_BIN the server
+//   node main.js [ROUNDS]    TEST_SEED is the first round's seed; TEST_STORY a pattern of the stories told; TEST_HEARTH_BIN the server
 //
 // Each round has a database of its own. Of a refusal the code is compared, of documents every field; times are not: each
 // server has its own. After each write every listener must come to show what its query answers.
@@ -14,17 +14,21 @@ import { findEmulator, startEmulator } from './emulator.js';
 import { compareStories } from './compare.js';
 import { KNOWN } from './known.js';
 import { drawing, query, writes } from './random.js';
+import conflicts from './stories/conflicts.js';
 import listens from './stories/listens.js';
 import reads from './stories/reads.js';
 import refused from './stories/refused.js';
+import rest from './stories/rest.js';
+import targets from './stories/targets.js';
 import transactions from './stories/transactions.js';
 import values from './stories/values.js';
 import vectors from './stories/vectors.js';
 import changes from './stories/writes.js';
+import writing from './stories/writing.js';
 
 const { AggregateField, Firestore, v1 } = firestore;
 
-const STORIES = [values, changes, reads, refused, vectors, transactions, listens];
+const STORIES = [values, changes, writing, reads, refused, vectors, transactions, conflicts, listens, targets, rest];
 const WRITES_PER_ROUND = 12;
 const QUERIES_PER_WRITE = 8;
 const LISTENERS_PER_ROUND = 6;

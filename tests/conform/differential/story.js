@@ -41,6 +41,32 @@ export class Telling {
     }
   }
 
+  /** Asks, and answers with which code, 0 where it was answered; nothing is written down. */
+  async code(method, request) {
+    try {
+      await this.#wire.ask(method, { ...this.#place(method), ...request });
+      return 0;
+    } catch (error) {
+      if (typeof error.code !== 'number') throw error;
+      return error.code;
+    }
+  }
+
+  /** The same as `ask` by REST; of a refusal status and code are written down. `path` is below the database. */
+  async rest(step, verb, path, { from = `${this.database}/`, shown = one => one, ...more } = {}) {
+    const { status, answer } = await this.#wire.rest(verb, `${from}${path}`, more);
+    const error = (Array.isArray(answer) ? answer[0] : answer)?.error;
+    if (status === 200 && !error) {
+      this.told.push([step, this.#text(shown(answer))]);
+      return answer;
+    }
+    // Where there is no such address the emulator says so in no form, and where a stream is answered not as a list, which
+    // production does.
+    const what = error?.status ?? { 0: 'NO ANSWER', 404: 'NOT_FOUND' }[status];
+    this.told.push([step, `refused ${status} ${what}`, error?.message ?? String(answer)]);
+    return undefined;
+  }
+
   /** Writes down something else than an answer. */
   say(step, what) {
     this.told.push([step, this.#text(what)]);
@@ -93,6 +119,27 @@ export class Telling {
     return new Listener(this, stream, targets, before);
   }
 
+  /** A Write stream: `say` sends a request with the last token, where it has no other, and writes down the next answer. */
+  writing() {
+    const stream = this.#wire.open('Write', this.database);
+    this.#streams.push(stream);
+    let token;
+    const say = async (step, request) => {
+      stream.send({ ...(token && { streamToken: token }), ...request });
+      try {
+        const answer = await stream.next();
+        token = Buffer.from(answer.streamToken ?? '', 'base64');
+        this.#note(answer, step);
+        this.told.push([step, this.#text({ ...answer, streamId: answer.streamId ?? '' })]);
+        return token;
+      } catch (error) {
+        this.told.push([step, `refused ${error.code ?? 'by an end'}`, error.details ?? error.message]);
+        return undefined;
+      }
+    };
+    return say;
+  }
+
   close() {
     for (const stream of this.#streams) stream.close();
   }
@@ -119,6 +166,8 @@ export class Telling {
     return JSON.stringify(given, (key, one) => {
       if (TIMES.has(key) && one) {
         if (key === 'readTime' || key === 'executionTime') return 'a time';
+        // JSON has a text, in which each server writes as many digits as it likes.
+        if (typeof one === 'string') return /^\d{4}-\d\d-\d\dT[\d:]+(\.\d+)?Z$/.test(one) ? 'a time' : one;
         return this.#commits.has(stamp(one)) ? `time of “${this.#commits.get(stamp(one))}”` : stamp(one);
       }
       if (IDS.has(key) && one) return one.length ? 'there' : 'not there';
@@ -165,6 +214,11 @@ class Listener {
     this.#current.set(target.targetId, false);
     if (!this.#views.has(target.targetId)) this.#views.set(target.targetId, new Map());
     this.#stream.send({ database: this.#story.database, addTarget: target });
+  }
+
+  /** Sends anything. */
+  ask(request) {
+    this.#stream.send({ database: this.#story.database, ...request });
   }
 
   remove(targetId) {

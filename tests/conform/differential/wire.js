@@ -11,13 +11,16 @@ const SHOWN = { longs: String, enums: String, bytes: String };
 /** The word by which both let everything be done, in development. */
 const OWNER = Metadata.fromHttp2Headers({ authorization: 'Bearer owner' });
 const PATIENCE_MS = 20_000;
+const REST_PATIENCE_MS = 3_000;
 const ANSWER_BYTES_MAX = 64 << 20;
 
 /** A server by its address. */
 export class Wire {
   #client;
+  #host;
 
   constructor(host) {
+    this.#host = host;
     this.#client = new Client(host, credentials.createInsecure(), { 'grpc.max_receive_message_length': ANSWER_BYTES_MAX });
   }
 
@@ -60,6 +63,26 @@ export class Wire {
       },
       close: () => stream.cancel(),
     };
+  }
+
+  /** By REST: the status, and the answer as JSON or, where it is none, as text. */
+  async rest(verb, path, { body, headers } = {}) {
+    const response = await fetch(`http://${this.#host}/v1/${path}`, {
+      method: verb,
+      headers: { authorization: 'Bearer owner', ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
+      body: body === undefined || typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body),
+      signal: AbortSignal.timeout(REST_PATIENCE_MS),
+    }).catch(error => {
+      if (error.name !== 'TimeoutError') throw error;
+    });
+    // The emulator leaves some requests without an answer.
+    if (!response) return { status: 0, answer: 'no answer' };
+    const text = await response.text();
+    try {
+      return { status: response.status, answer: JSON.parse(text) };
+    } catch {
+      return { status: response.status, answer: text };
+    }
   }
 
   close() {

@@ -23,7 +23,7 @@ pub(crate) const VECTOR_VALUES: &str = "value";
 /// A value as a client sent it. Not yet checked for depth; the core does that.
 pub(crate) fn value_from(value: v1::Value) -> Result<Value, Refusal> {
     let Some(value) = value.value_type else {
-        return Err(Refusal::invalid("A value has no type: set one of its fields, such as stringValue"));
+        return Err(Refusal::invalid("Cannot convert firestore.v1.Value with type unset."));
     };
     Ok(match value {
         ValueType::NullValue(_) => Value::Null,
@@ -33,13 +33,15 @@ pub(crate) fn value_from(value: v1::Value) -> Result<Value, Refusal> {
         ValueType::TimestampValue(value) => Value::Timestamp(timestamp_from(value)?),
         ValueType::StringValue(value) => Value::text(&value),
         ValueType::BytesValue(value) => Value::Bytes(value.into()),
-        ValueType::ReferenceValue(value) => Value::Reference(names::document(&value)?),
+        ValueType::ReferenceValue(value) => Value::Reference(names::reference(&value)?),
         ValueType::GeoPointValue(LatLng { latitude, longitude }) => {
             let point = GeoPoint::new(latitude, longitude);
             Value::Geo(point.ok_or_else(|| {
-                Refusal::invalid(format!(
-                    "Invalid geo point: latitude {latitude} must be within ±90 and longitude {longitude} within ±180"
-                ))
+                let (what, number, max) = match (-90.0..=90.0).contains(&latitude) {
+                    true => ("longitude", longitude, 180),
+                    false => ("latitude", latitude, 90),
+                };
+                Refusal::invalid(format!("Geo point {what} '{number}' outside permitted range -{max}.0 to {max}.0."))
             })?)
         }
         ValueType::ArrayValue(v1::ArrayValue { values }) => {
@@ -47,13 +49,16 @@ pub(crate) fn value_from(value: v1::Value) -> Result<Value, Refusal> {
         }
         ValueType::MapValue(v1::MapValue { fields }) if is_vector(&fields) => vector_from(fields)?,
         ValueType::MapValue(v1::MapValue { fields }) => Value::Map(fields_from(fields)?),
-        ValueType::FieldReferenceValue(_)
-        | ValueType::FunctionValue(_)
-        | ValueType::PipelineValue(_)
-        | ValueType::VariableReferenceValue(_) => {
-            return Err(Refusal::invalid("A value of this type stands in pipelines only"));
-        }
+        ValueType::FieldReferenceValue(_) => return Err(unsupported("FIELD_REFERENCE_VALUE")),
+        ValueType::FunctionValue(_) => return Err(unsupported("FUNCTION_VALUE")),
+        ValueType::PipelineValue(_) => return Err(unsupported("PIPELINE_VALUE")),
+        ValueType::VariableReferenceValue(_) => return Err(unsupported("VARIABLE_REFERENCE_VALUE")),
     })
+}
+
+/// A type of value that stands in pipelines only.
+fn unsupported(what: &str) -> Refusal {
+    Refusal::invalid(format!("Value type is not supported: {what}"))
 }
 
 /// A document's fields as a client sent them, each checked: Firestore says of most that is wrong in which field it is.
@@ -92,19 +97,21 @@ fn is_vector(fields: &BTreeMap<String, v1::Value>) -> bool {
 }
 
 fn vector_from(mut fields: BTreeMap<String, v1::Value>) -> Result<Value, Refusal> {
-    let wrong = || Refusal::invalid("A vector is a map of `__type__` and `value`, which is an array of doubles");
-    let values = fields.remove(VECTOR_VALUES).and_then(|value| value.value_type);
-    match values {
-        Some(ValueType::ArrayValue(v1::ArrayValue { values })) if fields.len() == 1 => {
-            let number = |value: v1::Value| match value.value_type {
-                Some(ValueType::DoubleValue(number)) => Ok(number),
-                _ => Err(wrong()),
-            };
-            let numbers: Vec<f64> = values.into_iter().map(number).collect::<Result<_, _>>()?;
-            Ok(Value::Vector(numbers.into()))
-        }
-        _ => Err(wrong()),
+    let Some(values) = fields.remove(VECTOR_VALUES) else {
+        return Err(Refusal::invalid("Vector map is missing key 'value'."));
+    };
+    if fields.len() > 1 {
+        return Err(Refusal::invalid("Vector Value map has extraneous entries."));
     }
+    let Some(ValueType::ArrayValue(v1::ArrayValue { values })) = values.value_type else {
+        return Err(Refusal::invalid("A vector's value is an array of doubles."));
+    };
+    let number = |value: v1::Value| match value.value_type {
+        Some(ValueType::DoubleValue(number)) => Ok(number),
+        _ => Err(Refusal::invalid("Vector must only contain values of type 'double'")),
+    };
+    let numbers: Vec<f64> = values.into_iter().map(number).collect::<Result<_, _>>()?;
+    Ok(Value::Vector(numbers.into()))
 }
 
 /// A value as it is sent.

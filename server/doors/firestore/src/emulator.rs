@@ -148,7 +148,7 @@ impl Emulator {
                     ));
                 }
                 let bytes = rest::body_bytes(&self.door, &parts.headers, body).await?;
-                self.export(rest::message(&bytes)?).await
+                self.export(rest::json::read(&bytes, rest::json::Unknown::PassedOver)?).await
             }
             (method, ["projects", named]) => {
                 let project = named.strip_suffix(":securityRules").ok_or_else(nothing)?;
@@ -202,7 +202,7 @@ impl Emulator {
     }
 
     fn take_rules(&self, project: &str, bytes: &[u8]) -> Result<Response, Refusal> {
-        let ruleset: Ruleset = rest::message(bytes)?;
+        let ruleset: Ruleset = rest::json::read(bytes, rest::json::Unknown::PassedOver)?;
         ruleset.check()?;
         let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         if rules.len() >= PROJECTS_MAX && !rules.contains_key(project) {

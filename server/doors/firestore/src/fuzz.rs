@@ -19,10 +19,10 @@ use crate::writes::Writes;
 
 /// Reads the body of a REST request as a query and as writes.
 pub fn rest_body(body: &[u8]) {
-    if let Ok(request) = rest::message::<v1::RunQueryRequest>(body) {
+    if let Ok(request) = rest::json::read::<v1::RunQueryRequest>(body, rest::json::Unknown::Refused) {
         run_query(request);
     }
-    if let Ok(request) = rest::message::<v1::CommitRequest>(body) {
+    if let Ok(request) = rest::json::read::<v1::CommitRequest>(body, rest::json::Unknown::Refused) {
         commit(request);
     }
 }
@@ -64,10 +64,14 @@ pub fn webchannel(address: &str, body: &[u8]) {
 
 /// Reads a value as JSON: what is printed of it reads as the same.
 pub fn value(body: &[u8]) {
-    let Ok(Ok(value)) = rest::message::<v1::Value>(body).map(convert::value_from) else { return };
+    let Ok(Ok(value)) = rest::json::read::<v1::Value>(body, rest::json::Unknown::Refused).map(convert::value_from)
+    else {
+        return;
+    };
     let print = |value| serde_json::to_vec(&convert::value(value)).expect("a value is printed");
     let printed = print(&value);
-    let read = rest::message::<v1::Value>(&printed).expect("what is printed can be read");
+    let read =
+        rest::json::read::<v1::Value>(&printed, rest::json::Unknown::Refused).expect("what is printed can be read");
     let again = convert::value_from(read).expect("it is still a value");
     assert_eq!(order::compare(&again, &value), Ordering::Equal);
     assert_eq!(print(&again), printed);
@@ -78,7 +82,7 @@ pub fn listen(lines: &[u8]) {
     let database = DatabaseName::parse("p", DatabaseName::DEFAULT).expect("both names are valid");
     let mut session = Session::new(database, 7, Bounds::Cloud);
     for (n, line) in (1..).zip(lines.split(|byte| *byte == b'\n')) {
-        if let Ok(request) = rest::message::<v1::ListenRequest>(line) {
+        if let Ok(request) = rest::json::read::<v1::ListenRequest>(line, rest::json::Unknown::Refused) {
             session.input(Input::Request(Box::new(request)));
         }
         session.input(Input::Beat(Version::from_micros(n)));
@@ -96,7 +100,9 @@ pub fn listen(lines: &[u8]) {
 
 /// The requests of a Write stream, one a line.
 pub fn write(lines: &[u8]) {
-    let mut requests = lines.split(|byte| *byte == b'\n').map_while(|line| rest::message(line).ok());
+    let mut requests = lines
+        .split(|byte| *byte == b'\n')
+        .map_while(|line| rest::json::read(line, rest::json::Unknown::PassedOver).ok());
     let Some(first) = requests.next() else { return };
     let Ok((stream, _)) = Writes::greet("stream", &first) else { return };
     for request in requests {

@@ -11,8 +11,32 @@ pub(crate) struct Parent {
     pub(crate) document: Option<DocPath>,
 }
 
+/// What a name is to be of; how Firestore calls it where it is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Database,
+    Document,
+    Parent,
+    /// What a value of a document leads to.
+    Reference,
+}
+
+impl Kind {
+    fn print(self) -> &'static str {
+        match self {
+            Self::Database => "Database name",
+            Self::Document => "Document name",
+            Self::Parent => "Document parent name",
+            Self::Reference => "Resource name",
+        }
+    }
+}
+
 /// Reads the name of a database.
 pub(crate) fn database(text: &str) -> Result<DatabaseName, Refusal> {
+    if let Some(fault) = fault(Kind::Database, text) {
+        return Err(Refusal::invalid(fault));
+    }
     let parts: Vec<&str> = text.split('/').collect();
     match parts[..] {
         ["projects", project, "databases", database] => Ok(DatabaseName::parse(project, database)?),
@@ -25,14 +49,22 @@ pub(crate) fn database(text: &str) -> Result<DatabaseName, Refusal> {
 
 /// Reads the name of a document.
 pub(crate) fn document(text: &str) -> Result<Reference, Refusal> {
-    Reference::parse(text).map_err(|error| unnamed(text, error))
+    Reference::parse(text).map_err(|error| unnamed(Kind::Document, text, error))
+}
+
+/// Reads the name of the document to which a value leads.
+pub(crate) fn reference(text: &str) -> Result<Reference, Refusal> {
+    Reference::parse(text).map_err(|error| unnamed(Kind::Reference, text, error))
 }
 
 /// Why a text is no name, in Firestore's words where it has some.
-fn unnamed(text: &str, error: PathError) -> Refusal {
+fn unnamed(kind: Kind, text: &str, error: PathError) -> Refusal {
+    if let Some(fault) = fault(kind, text) {
+        return Refusal::invalid(fault);
+    }
     match error {
-        PathError::Segment { index, error } if index % 2 == 0 => Refusal::collection_id(error),
-        PathError::Segment { error, .. } => Refusal::document_id(error),
+        PathError::Segment { index, error } if index % 2 == 0 => Refusal::collection_id(text, error),
+        PathError::Segment { error, .. } => Refusal::document_id(text, error),
         PathError::TooDeep { .. } => Refusal::too_deep(),
         error => Refusal::invalid(format!("Invalid document name {}: {error}", quoted(text))),
     }
@@ -56,18 +88,59 @@ pub(crate) fn parent(text: &str) -> Result<Parent, Refusal> {
     {
         return Ok(Parent { database, document: None });
     }
-    let reference = document(text).map_err(|_| {
-        Refusal::invalid(format!(
-            "Invalid parent {}: it must be projects/PROJECT/databases/DATABASE/documents or a document below that",
-            quoted(text)
-        ))
-    })?;
+    let reference = Reference::parse(text).map_err(|error| unnamed(Kind::Parent, text, error))?;
     Ok(Parent { database: reference.database, document: Some(reference.path) })
 }
 
 /// The full name of a document.
 pub(crate) fn print(database: &DatabaseName, path: &DocPath) -> String {
     format!("{database}/documents/{path}")
+}
+
+/// What is wrong with the form of a name, and at which byte of it, as Firestore says it: apps and their tests match on that.
+/// `None` where the form is right, and an id of it may not be.
+fn fault(kind: Kind, text: &str) -> Option<String> {
+    const WORDS: [Option<&str>; 5] = [Some("projects"), None, Some("databases"), None, Some("documents")];
+    let is_database = kind == Kind::Database;
+    let said = |fault: String| Some(format!("{} {} {fault}", kind.print(), quoted(text)));
+    let (mut at, mut count) = (0, 0);
+    for segment in text.split('/') {
+        match WORDS.get(count).copied().flatten() {
+            _ if is_database && count == 4 => {
+                return match segment {
+                    "" => said("has invalid trailing \"/\".".into()),
+                    _ => said(format!("has extra characters at index {}.", at - 1)),
+                };
+            }
+            Some(word) if segment != word => return said(format!("lacks {word:?} at index {at}.")),
+            Some(_) => {}
+            None if segment.is_empty() && at == text.len() && is_database => {
+                return said("has invalid trailing \"/\".".into());
+            }
+            None if segment.is_empty() && at == text.len() && count > 4 => {
+                return said("is invalid: Omit trailing \"/\".".into());
+            }
+            None if segment.is_empty() => {
+                let what = match count {
+                    1 => "project",
+                    3 => "database",
+                    count if count % 2 == 1 => "collection",
+                    _ => "resource",
+                };
+                return said(format!("lacks a {what} id at index {at}."));
+            }
+            None => {}
+        }
+        (at, count) = (at + segment.len() + 1, count + 1);
+    }
+    match count {
+        4 if is_database => None,
+        5 if kind != Kind::Parent => said(
+            "is invalid: Omit \"/documents\" when referencing a database (except as the parent of a document).".into(),
+        ),
+        count if count < 5 || count % 2 == 0 => said(format!("lacks \"/\" at index {}.", text.len())),
+        _ => None,
+    }
 }
 
 /// A client's text in a message: never longer than a line or two.
@@ -100,6 +173,37 @@ mod tests {
         let database = database("projects/p/databases/d").unwrap();
         assert!(document_in(&database, "projects/p/databases/e/documents/rooms/a").is_err());
         assert!(super::database("projects/p/databases/d/documents").is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_name_is_said_as_firestore_says_it() {
+        let said = |kind: Kind, text: &str| fault(kind, text).unwrap_or_default();
+        let check =
+            |text: &str, want: &str| assert_eq!(said(Kind::Document, text), format!("Document name {text:?} {want}"));
+        check("", r#"lacks "projects" at index 0."#);
+        check("/projects/p/databases/d/documents/a/b", r#"lacks "projects" at index 0."#);
+        check("projects//databases/d/documents/a/b", "lacks a project id at index 9.");
+        check("projects/p/databases/d", r#"lacks "/" at index 22."#);
+        check("projects/p/databases/d/a/b", r#"lacks "documents" at index 23."#);
+        check("projects/p/databases/d/documents/a", r#"lacks "/" at index 34."#);
+        check("projects/p/databases/d/documents/", r#"is invalid: Omit trailing "/"."#);
+        check("projects/p/databases/d/documents/a/b/", r#"is invalid: Omit trailing "/"."#);
+        check("projects/p/databases/d/documents/a//b/c", "lacks a resource id at index 35.");
+        check(
+            "projects/p/databases/d/documents",
+            r#"is invalid: Omit "/documents" when referencing a database (except as the parent of a document)."#,
+        );
+        assert_eq!(fault(Kind::Document, "projects/p/databases/d/documents/a/b"), None);
+        assert_eq!(fault(Kind::Parent, "projects/p/databases/d/documents"), None);
+        assert_eq!(said(Kind::Parent, "a"), r#"Document parent name "a" lacks "projects" at index 0."#);
+        let check =
+            |text: &str, want: &str| assert_eq!(said(Kind::Database, text), format!("Database name {text:?} {want}"));
+        check("projects/p", r#"lacks "/" at index 10."#);
+        check("projects/p/databases", r#"lacks "/" at index 20."#);
+        check("projects/p/databases/", r#"has invalid trailing "/"."#);
+        check("projects/p/databases/d/", r#"has invalid trailing "/"."#);
+        check("projects/p/databases/d/documents", "has extra characters at index 22.");
+        assert_eq!(fault(Kind::Database, "projects/p/databases/d"), None);
     }
 
     proptest! {

@@ -5,6 +5,7 @@
 
 pub(crate) mod address;
 mod answer;
+pub(crate) mod json;
 pub(crate) mod params;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -193,14 +194,7 @@ pub(crate) async fn body_bytes(door: &Door, headers: &HeaderMap, body: Body) -> 
     axum::body::to_bytes(body, bytes_max).await.map_err(|_| over())
 }
 
-/// Reads a body. Without one the message is empty.
-pub(crate) fn message<M: DeserializeOwned + Default>(bytes: &[u8]) -> Result<M, Refusal> {
-    const CHARACTERS_MAX: usize = 300;
-    if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Ok(M::default());
-    }
-    serde_json::from_slice(bytes).map_err(|error| {
-        let text: String = error.to_string().chars().take(CHARACTERS_MAX).collect();
-        Refusal::invalid(format!("Invalid JSON payload received. {text}"))
-    })
+/// Reads a body in which every field is known: one that is misspelt would be left out. Without a body the message is empty.
+fn message<M: DeserializeOwned + Default>(bytes: &[u8]) -> Result<M, Refusal> {
+    json::read(bytes, json::Unknown::Refused)
 }

@@ -6,7 +6,7 @@
 use hearth_core::decide::WriteError;
 use hearth_core::field::{FieldPath, FieldPathError};
 use hearth_core::path::{Id, IdError};
-use hearth_core::query::QueryError;
+use hearth_core::query::{Operator, QueryError};
 use hearth_core::value::ValueError;
 use hearth_core::write::WriteShapeError;
 use hearth_core::{DatabaseName, DocPath, Document, PathError, Version};
@@ -53,16 +53,16 @@ impl Refusal {
     }
 
     /// Why a text is no collection's id.
-    pub(crate) fn collection_id(error: IdError) -> Self {
-        Self::id("Collection id", "kind", error)
+    pub(crate) fn collection_id(text: &str, error: IdError) -> Self {
+        Self::id("Collection id", "kind", text, error)
     }
 
     /// Why a text is no document's id.
-    pub(crate) fn document_id(error: IdError) -> Self {
-        Self::id("Resource id", "name", error)
+    pub(crate) fn document_id(text: &str, error: IdError) -> Self {
+        Self::id("Resource id", "name", text, error)
     }
 
-    fn id(what: &str, element: &str, error: IdError) -> Self {
+    fn id(what: &str, element: &str, text: &str, error: IdError) -> Self {
         match error {
             IdError::TooLong { .. } => {
                 Self::invalid(format!("The key path element {element} is longer than {} bytes.", Id::BYTES_MAX))
@@ -70,7 +70,8 @@ impl Refusal {
             IdError::Reserved { text } => {
                 Self::invalid(format!("{what} \"{text}\" is invalid because it is reserved."))
             }
-            IdError::Empty | IdError::Slash => Self::invalid(format!("Invalid {}: {error}", what.to_lowercase())),
+            IdError::Slash => Self::invalid(format!("{what} {text:?} is invalid because it contains \"/\".")),
+            IdError::Empty => Self::invalid(format!("{what} is the empty string.")),
         }
     }
 
@@ -101,14 +102,23 @@ impl Refusal {
                 Self::invalid(format!("property path is longer than {} bytes.", FieldPath::NAME_BYTES_MAX))
             }
             FieldPathError::Reserved { .. } => Self::invalid(format!("Invalid reserved name in field path {text}")),
-            FieldPathError::Empty
-            | FieldPathError::EmptyName { .. }
-            | FieldPathError::Unexpected { .. }
-            | FieldPathError::Unclosed { .. }
-            | FieldPathError::TooDeep { .. } => {
+            FieldPathError::Empty => Self::empty_path(),
+            FieldPathError::EmptyName { .. } if text.is_empty() => Self::empty_path(),
+            FieldPathError::EmptyName { .. } | FieldPathError::Unexpected { .. } | FieldPathError::Unclosed { .. } => {
+                let text: String = text.chars().take(200).collect();
+                Self::invalid(format!(
+                    "Invalid property path \"{text}\". Unquoted property paths must match regex ([a-zA-Z_][a-zA-Z_0-9]*), and quoted property paths must match regex (`(?:[^`\\\\]|(?:\\\\.))+`) ({what}: {error})"
+                ))
+            }
+            FieldPathError::TooDeep { .. } => {
                 Self::invalid(format!("Invalid {what} {:?}: {error}", text.chars().take(200).collect::<String>()))
             }
         }
+    }
+
+    /// A field path of nothing.
+    pub(crate) fn empty_path() -> Self {
+        Self::invalid("Invalid empty property path string.")
     }
 
     /// Why a value cannot stand in the field `name` of a document.
@@ -116,9 +126,10 @@ impl Refusal {
         match error {
             ValueError::ArrayInArray => Self::invalid("Cannot convert an array value in an array value."),
             ValueError::TooDeep => Self::invalid(format!("Property {name} contains an invalid nested entity.")),
-            ValueError::FieldName(FieldPathError::Reserved { name }) => {
-                Self::invalid(format!("field name '{name}' is reserved."))
-            }
+            ValueError::FieldName(FieldPathError::Reserved { name }) => match of_another_edition(&name) {
+                Some(what) => Self::invalid(format!("Value type {what} is not allowed")),
+                None => Self::invalid(format!("field name '{name}' is reserved.")),
+            },
             ValueError::FieldName(FieldPathError::EmptyName { .. } | FieldPathError::TooLong { .. }) => {
                 Self::invalid(format!("Property {name} contains an invalid nested entity."))
             }
@@ -206,6 +217,21 @@ impl Refusal {
     }
 }
 
+/// The type that a map of one field of this name stands for where documents are those of MongoDB. Source: what
+/// `@google-cloud/firestore` sends for its types, and Firestore's answers.
+fn of_another_edition(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "__int__" => "INT",
+        "__decimal128__" => "DECIMAL128",
+        "__oid__" => "OBJECT_ID",
+        "__request_timestamp__" => "REQUEST_TIMESTAMP",
+        "__regex__" => "REGEX",
+        "__min__" => "MIN_VALUE",
+        "__max__" => "MAX_VALUE",
+        _ => return None,
+    })
+}
+
 /// A number with commas between its thousands.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
@@ -280,7 +306,7 @@ impl From<ReadError> for Refusal {
     fn from(error: ReadError) -> Self {
         let text = error.to_string();
         match error {
-            ReadError::NotYet { .. } => Self::invalid("read_time cannot be in the future"),
+            ReadError::NotYet { .. } => Self::invalid("The requested 'read_time' cannot be in the future."),
             ReadError::Forgotten { .. } => Self::new(Code::FailedPrecondition, text),
             ReadError::TooMany { .. } | ReadError::TooManyListeners { .. } => Self::new(Code::ResourceExhausted, text),
             ReadError::Deadline { .. } => Self::new(Code::DeadlineExceeded, text),
@@ -318,7 +344,55 @@ macro_rules! invalid {
     };
 }
 
-invalid!(PathError, FieldPathError, QueryError, ValueError, WriteShapeError);
+invalid!(PathError, FieldPathError, ValueError, WriteShapeError);
+
+/// An operator as Firestore's messages name it.
+fn operator(operator: Operator) -> &'static str {
+    match operator {
+        Operator::Less => "LESS_THAN",
+        Operator::LessOrEqual => "LESS_THAN_OR_EQUAL",
+        Operator::Greater => "GREATER_THAN",
+        Operator::GreaterOrEqual => "GREATER_THAN_OR_EQUAL",
+        Operator::Equal => "EQUAL",
+        Operator::NotEqual => "NOT_EQUAL",
+        Operator::ArrayContains => "ARRAY_CONTAINS",
+        Operator::In => "IN",
+        Operator::ArrayContainsAny => "ARRAY_CONTAINS_ANY",
+        Operator::NotIn => "NOT_IN",
+    }
+}
+
+impl From<QueryError> for Refusal {
+    /// In Firestore's words where it has some: it calls a document's name `__key__`.
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::EmptyComposite => Self::invalid("Composite filter must have at least one sub-filter."),
+            QueryError::ListExpected { operator: op, .. } => {
+                Self::invalid(format!("'{}' requires an ArrayValue.", operator(op)))
+            }
+            QueryError::ListEmpty { operator: op, .. } => {
+                Self::invalid(format!("'{}' requires an non-empty ArrayValue.", operator(op)))
+            }
+            QueryError::NameValue { .. } => Self::invalid("__key__ filter value must be a Key"),
+            QueryError::OrderTwice { field } => {
+                Self::invalid(format!("order by clause cannot contain duplicate fields {field}"))
+            }
+            QueryError::CursorTooLong { .. } => Self::invalid("Cursor has too many values."),
+            QueryError::CursorName { .. } => Self::invalid("Cursor __key__ value is not a document reference."),
+            QueryError::FilterTooDeep
+            | QueryError::TooManyConditions { .. }
+            | QueryError::ListTooLong { .. }
+            | QueryError::Unstorable { .. }
+            | QueryError::NameOperator { .. }
+            | QueryError::NameOutside { .. }
+            | QueryError::CursorEmpty
+            | QueryError::SelectAndAggregates
+            | QueryError::TooManyAggregates { .. }
+            | QueryError::TooManySelected { .. }
+            | QueryError::TooManyDocuments { .. } => Self::invalid(error.to_string()),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -13,19 +13,25 @@ use crate::status::Refusal;
 /// One Write stream, after its first request.
 pub(crate) struct Writes {
     database: DatabaseName,
-    stream_id: String,
     answered: u64,
 }
 
 impl Writes {
     /// Begins a stream from its first request, which names the database and writes nothing.
     pub(crate) fn greet(stream_id: &str, first: &v1::WriteRequest) -> Result<(Self, v1::WriteResponse), Refusal> {
-        let database = names::database(&first.database)?;
-        if !first.writes.is_empty() {
-            return Err(Refusal::invalid("The first request of a write stream writes nothing: it names the database"));
+        if first.database.is_empty() {
+            return Err(Refusal::invalid("'database' must be set on an initial write request."));
         }
-        let mut stream = Self { database, stream_id: stream_id.into(), answered: 0 };
-        let response = stream.response();
+        let database = names::database(&first.database)?;
+        if !first.stream_id.is_empty() {
+            return Err(Refusal::invalid("Resuming streams is not supported, do not set stream ID."));
+        }
+        if !first.writes.is_empty() {
+            return Err(Refusal::invalid("'writes' must not be set on an initial write request."));
+        }
+        let mut stream = Self { database, answered: 0 };
+        // The first answer alone says which stream it is.
+        let response = v1::WriteResponse { stream_id: stream_id.into(), ..stream.response() };
         Ok((stream, response))
     }
 
@@ -53,7 +59,7 @@ impl Writes {
     fn response(&mut self) -> v1::WriteResponse {
         self.answered += 1;
         let stream_token = self.answered.to_be_bytes().to_vec();
-        v1::WriteResponse { stream_id: self.stream_id.clone(), stream_token, ..Default::default() }
+        v1::WriteResponse { stream_token, ..Default::default() }
     }
 }
 
@@ -85,12 +91,14 @@ mod tests {
         let answer = stream.answer(batch);
         assert!(answer.stream_token > greeting.stream_token);
         assert_eq!(answer.commit_time, Some(Timestamp::from_micros(7)));
+        assert_eq!(answer.stream_id, "");
     }
 
     #[test]
     fn a_stream_begins_with_a_database_and_keeps_to_it() {
         assert!(Writes::greet("s1", &v1::WriteRequest::default()).is_err());
         assert!(Writes::greet("s1", &v1::WriteRequest { writes: vec![delete("a/b")], ..first() }).is_err());
+        assert!(Writes::greet("s1", &v1::WriteRequest { stream_id: "s0".into(), ..first() }).is_err());
         let (stream, _) = Writes::greet("s1", &first()).unwrap();
         let other = v1::WriteRequest { database: "projects/q/databases/(default)".into(), ..Default::default() };
         assert!(stream.batch(other, Bounds::Relaxed).is_err());

@@ -84,7 +84,7 @@ pub(crate) fn spec_from(parent: &Parent, query: v1::StructuredQuery) -> Result<Q
 }
 
 fn count_from(count: i32, what: &str) -> Result<u32, Refusal> {
-    u32::try_from(count).map_err(|_| Refusal::invalid(format!("Invalid {what} {count}: it must not be negative")))
+    u32::try_from(count).map_err(|_| Refusal::invalid(format!("{what} is negative: {count}")))
 }
 
 fn source_from(parent: &Parent, from: Vec<wire::CollectionSelector>) -> Result<Source, Refusal> {
@@ -101,13 +101,13 @@ fn source_from(parent: &Parent, from: Vec<wire::CollectionSelector>) -> Result<S
                 false => Ok(Source::Collection(collection(below.as_ref(), &id)?)),
             }
         }
-        _ => Err(Refusal::invalid(format!("A query takes one collection selector, not {}", from.len()))),
+        _ => Err(Refusal::invalid("StructuredQuery.from cannot have more than one collection selector.")),
     }
 }
 
 /// A collection's id as a client sent it.
 pub(crate) fn collection_id_from(text: &str) -> Result<Id, Refusal> {
-    Id::parse(text).map_err(Refusal::collection_id)
+    Id::parse(text).map_err(|error| Refusal::collection_id(text, error))
 }
 
 /// A collection below a document or at the root.
@@ -119,7 +119,7 @@ pub(crate) fn collection(below: Option<&DocPath>, id: &Id) -> Result<CollectionP
 }
 
 fn field_from(field: Option<wire::FieldReference>) -> Result<FieldPath, Refusal> {
-    let field = field.ok_or_else(|| Refusal::invalid("A filter, order or aggregation names no field"))?;
+    let field = field.ok_or_else(Refusal::empty_path)?;
     path_from(&field.field_path, "field path")
 }
 
@@ -134,7 +134,7 @@ fn filter_from(database: &DatabaseName, filter: wire::Filter, depth: usize) -> R
         return Err(hearth_core::QueryError::FilterTooDeep.into());
     }
     match filter.filter_type {
-        None => Err(Refusal::invalid("A filter is empty")),
+        None => Err(Refusal::invalid("Unknown Filter type.")),
         Some(FilterType::CompositeFilter(wire::CompositeFilter { op, filters })) => {
             let op = composite_filter::Operator::try_from(op).unwrap_or_default();
             let parts = filters.into_iter().map(|part| filter_from(database, part, depth + 1));
@@ -142,7 +142,9 @@ fn filter_from(database: &DatabaseName, filter: wire::Filter, depth: usize) -> R
             match op {
                 composite_filter::Operator::And => Ok(Filter::And(parts)),
                 composite_filter::Operator::Or => Ok(Filter::Or(parts)),
-                composite_filter::Operator::Unspecified => Err(Refusal::invalid("A composite filter has no operator")),
+                composite_filter::Operator::Unspecified => {
+                    Err(Refusal::invalid("Unsupported CompositeFilter operator."))
+                }
             }
         }
         Some(FilterType::FieldFilter(wire::FieldFilter { field, op, value })) => {
@@ -165,14 +167,14 @@ fn filter_from(database: &DatabaseName, filter: wire::Filter, depth: usize) -> R
         Some(FilterType::UnaryFilter(wire::UnaryFilter { op, operand_type })) => {
             let field = match operand_type {
                 Some(OperandType::Field(field)) => field_from(Some(field))?,
-                None => field_from(None)?,
+                None => return Err(Refusal::invalid("Unsupported UnaryFilter operand type (non-FIELD).")),
             };
             match unary_filter::Operator::try_from(op).unwrap_or_default() {
                 unary_filter::Operator::IsNan => Ok(Filter::IsNan(field)),
                 unary_filter::Operator::IsNull => Ok(Filter::IsNull(field)),
                 unary_filter::Operator::IsNotNan => Ok(Filter::IsNotNan(field)),
                 unary_filter::Operator::IsNotNull => Ok(Filter::IsNotNull(field)),
-                unary_filter::Operator::Unspecified => Err(Refusal::invalid("A unary filter has no operator")),
+                unary_filter::Operator::Unspecified => Err(Refusal::invalid("Unknown UnaryFilter operator.")),
             }
         }
     }
@@ -191,7 +193,7 @@ fn operator_from(op: i32) -> Result<Operator, Refusal> {
         Wire::In => Operator::In,
         Wire::ArrayContainsAny => Operator::ArrayContainsAny,
         Wire::NotIn => Operator::NotIn,
-        Wire::Unspecified => return Err(Refusal::invalid(format!("A field filter has the unknown operator {op}"))),
+        Wire::Unspecified => return Err(Refusal::invalid("Unknown FieldFilter operator.")),
     })
 }
 
@@ -221,16 +223,12 @@ fn order_from(order: wire::Order) -> Result<Order, Refusal> {
 /// without values is none.
 fn cursor_from(database: &DatabaseName, orders: &[Order], cursor: v1::Cursor) -> Result<Option<Cursor>, Refusal> {
     if cursor.values.len() > orders.len() {
-        return Err(Refusal::invalid(format!(
-            "Cursor has too many values: {} for {} orders of the query",
-            cursor.values.len(),
-            orders.len()
-        )));
+        return Err(Refusal::invalid("Cursor has too many values."));
     }
     let values = cursor.values.into_iter().map(value_from).collect::<Result<Vec<_>, _>>()?;
     values.iter().zip(orders).try_for_each(|(value, order)| match value {
         Value::Reference(_) => check_database(database, value),
-        _ if order.field.is_name() => Err(Refusal::invalid("Cursor __name__ value is not a document reference")),
+        _ if order.field.is_name() => Err(Refusal::invalid("Cursor __key__ value is not a document reference.")),
         _ => Ok(()),
     })?;
     Ok((!values.is_empty()).then_some(Cursor { values, before: cursor.before }))
@@ -244,7 +242,7 @@ pub(crate) fn orders_from(text: &str) -> Result<Vec<Order>, Refusal> {
     }
     for part in text.split(',').map(str::trim) {
         if part.is_empty() {
-            return Err(Refusal::invalid(format!("Invalid order_by {text:?}: a field is missing beside a comma")));
+            return Err(Refusal::invalid(format!("Invalid order by clause {text:?}.")));
         }
         let (field, direction) = match part.rsplit_once(char::is_whitespace) {
             Some((field, word)) if word.eq_ignore_ascii_case("desc") => (field.trim(), Direction::Descending),
@@ -259,7 +257,7 @@ pub(crate) fn orders_from(text: &str) -> Result<Vec<Order>, Refusal> {
 /// A field that is summed or averaged.
 fn number_from(field: Option<wire::FieldReference>) -> Result<FieldPath, Refusal> {
     match field_from(field)? {
-        field if field.is_name() => Err(Refusal::invalid("Aggregations are not supported for the property: __name__")),
+        field if field.is_name() => Err(Refusal::invalid("Aggregations are not supported for the property: __key__")),
         field => Ok(field),
     }
 }
@@ -267,7 +265,7 @@ fn number_from(field: Option<wire::FieldReference>) -> Result<FieldPath, Refusal
 /// Names of the form `__…__` are Firestore's own.
 fn check_unreserved(name: &str, what: &str) -> Result<(), Refusal> {
     match name.len() >= 4 && name.starts_with("__") && name.ends_with("__") {
-        true => Err(Refusal::invalid(format!("The {what} {name:?} is reserved"))),
+        true => Err(Refusal::invalid(format!("The {what} {name:?} is reserved."))),
         false => Ok(()),
     }
 }
@@ -282,12 +280,12 @@ pub(crate) fn aggregation_from(
     bounds: Bounds,
 ) -> Result<(Arc<Query>, Vec<String>), Refusal> {
     let Some(v1::structured_aggregation_query::QueryType::StructuredQuery(documents)) = query.query_type else {
-        return Err(Refusal::invalid("An aggregation needs a structured query"));
+        return Err(Refusal::invalid("Only structured aggregation queries are supported."));
     };
     bounds.check_query(parent, &documents)?;
     let count = query.aggregations.len();
     if count == 0 {
-        return Err(Refusal::invalid("An aggregation query needs at least one aggregation"));
+        return Err(Refusal::invalid("Aggregations can not be empty."));
     }
     if count > AGGREGATES_MAX {
         return Err(Refusal::invalid(format!(
@@ -307,7 +305,7 @@ pub(crate) fn aggregation_from(
             }
             alias => alias,
         };
-        check_unreserved(&alias, "alias")?;
+        check_unreserved(&alias, "property.name")?;
         aliases.push(alias);
         spec.aggregates.push(match aggregation.operator {
             Some(WireAggregate::Count(count)) => {
@@ -319,11 +317,12 @@ pub(crate) fn aggregation_from(
             }
             Some(WireAggregate::Sum(sum)) => Aggregate::Sum(number_from(sum.field)?),
             Some(WireAggregate::Avg(avg)) => Aggregate::Average(number_from(avg.field)?),
-            None => return Err(Refusal::invalid("An aggregation has no operator")),
+            None => return Err(Refusal::invalid("Operator field in Aggregation is not set.")),
         });
     }
-    if BTreeSet::from_iter(&aliases).len() < count {
-        return Err(Refusal::invalid("Two aggregations have the same alias"));
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = aliases.iter().find(|alias| !seen.insert(*alias)) {
+        return Err(Refusal::invalid(format!("Aggregation aliases contain duplicate alias: {twice}.")));
     }
     spec.select = None;
     // Only documents that have every field that is summed or averaged are seen, also by a count beside it, and they stand in
@@ -352,13 +351,15 @@ const NEAR_MAX: i32 = 1_000;
 fn near_from(near: wire::FindNearest, select: Option<Vec<FieldPath>>) -> Result<Near, Refusal> {
     let field = field_from(near.vector_field)?;
     let vector = match value_from(near.query_vector.unwrap_or_default())? {
-        Value::Vector(vector) if (1..=Value::VECTOR_DIMENSIONS_MAX).contains(&vector.len()) => vector,
-        _ => {
-            return Err(Refusal::invalid(format!(
-                "The query vector must be a vector of 1 to {} dimensions",
-                Value::VECTOR_DIMENSIONS_MAX
-            )));
+        Value::Vector(vector) if vector.is_empty() => {
+            return Err(Refusal::invalid("Cannot have a zero length vector."));
         }
+        Value::Vector(vector) if vector.len() > Value::VECTOR_DIMENSIONS_MAX => {
+            let max = Value::VECTOR_DIMENSIONS_MAX;
+            return Err(Refusal::invalid(format!("Vectors must be at most {max} dimensions.")));
+        }
+        Value::Vector(vector) => vector,
+        _ => return Err(Refusal::invalid("Query Value must be of type vector.")),
     };
     use wire::find_nearest::DistanceMeasure;
     let measure = match DistanceMeasure::try_from(near.distance_measure).unwrap_or_default() {
@@ -366,19 +367,19 @@ fn near_from(near: wire::FindNearest, select: Option<Vec<FieldPath>>) -> Result<
         DistanceMeasure::Cosine => Measure::Cosine,
         DistanceMeasure::DotProduct => Measure::DotProduct,
         DistanceMeasure::Unspecified => {
-            return Err(Refusal::invalid("A search for neighbours has no distance measure"));
+            return Err(Refusal::invalid("Unknown Distance Measure."));
         }
     };
     let limit = near.limit.map_or(0, |limit| limit.value);
     if !(1..=NEAR_MAX).contains(&limit) {
         return Err(Refusal::invalid(format!(
-            "Invalid limit {limit} of a search for neighbours: 1 to {NEAR_MAX} are allowed"
+            "FindNearest.limit must be a positive integer of no more than {NEAR_MAX}"
         )));
     }
     let result_field = match near.distance_result_field.as_str() {
         "" => None,
         text => {
-            check_unreserved(text, "distance_result_field")?;
+            check_unreserved(text, "distanceResultField.property.name")?;
             Some(path_from(text, "distance_result_field")?)
         }
     };
@@ -431,7 +432,10 @@ mod tests {
             v1::StructuredQuery::default(),
             expect![[r#"the database filter None orders ["__name__ Ascending"] limit None select None"#]],
         );
-        check(from("a/b", false), expect!["InvalidArgument: Invalid collection id: an id holds a slash"]);
+        check(
+            from("a/b", false),
+            expect![[r#"InvalidArgument: Collection id "a/b" is invalid because it contains "/"."#]],
+        );
     }
 
     #[test]
@@ -456,11 +460,11 @@ mod tests {
     fn what_contradicts_itself_is_refused() {
         let mut query = from("rooms", false);
         query.offset = -1;
-        check(query, expect!["InvalidArgument: Invalid offset -1: it must not be negative"]);
+        check(query, expect!["InvalidArgument: offset is negative: -1"]);
         let filter = wire::Filter { filter_type: None };
         check(
             v1::StructuredQuery { r#where: Some(filter), ..from("rooms", false) },
-            expect!["InvalidArgument: A filter is empty"],
+            expect!["InvalidArgument: Unknown Filter type."],
         );
     }
 
@@ -480,16 +484,16 @@ mod tests {
         );
         check(
             v1::StructuredQuery { start_at: cursor(true, &[Value::Integer(1), name.clone()]), ..by_n() },
-            expect!["InvalidArgument: Cursor has too many values: 2 for 1 orders of the query"],
+            expect!["InvalidArgument: Cursor has too many values."],
         );
         check(
             v1::StructuredQuery { end_at: cursor(true, &[name]), ..from("rooms", false) },
-            expect!["InvalidArgument: Cursor has too many values: 1 for 0 orders of the query"],
+            expect!["InvalidArgument: Cursor has too many values."],
         );
         let by_name = v1::StructuredQuery { order_by: vec![order("__name__")], ..from("rooms", false) };
         check(
             v1::StructuredQuery { start_at: cursor(true, &[Value::text("a")]), ..by_name },
-            expect!["InvalidArgument: Cursor __name__ value is not a document reference"],
+            expect!["InvalidArgument: Cursor __key__ value is not a document reference."],
         );
     }
 
@@ -517,7 +521,7 @@ mod tests {
         );
         check(
             of_nothing(composite_filter::Operator::Or),
-            expect!["InvalidArgument: `and` and `or` need at least one filter"],
+            expect!["InvalidArgument: Composite filter must have at least one sub-filter."],
         );
     }
 
@@ -542,7 +546,10 @@ mod tests {
             v1::StructuredQuery { offset: 1, ..near("") },
             expect!["InvalidArgument: A query offset cannot be used with FindNearest"],
         );
-        check(near("__x__"), expect![[r#"InvalidArgument: The distance_result_field "__x__" is reserved"#]]);
+        check(
+            near("__x__"),
+            expect![[r#"InvalidArgument: The distanceResultField.property.name "__x__" is reserved."#]],
+        );
     }
 
     #[test]
@@ -561,13 +568,13 @@ mod tests {
             assert_eq!(got, want);
         };
         check(&["", "all", ""], "field_1 all field_2");
-        check(&["__all__"], r#"InvalidArgument: The alias "__all__" is reserved"#);
-        check(&["a", "a"], "InvalidArgument: Two aggregations have the same alias");
+        check(&["__all__"], r#"InvalidArgument: The property.name "__all__" is reserved."#);
+        check(&["a", "a"], "InvalidArgument: Aggregation aliases contain duplicate alias: a.");
         check(
             &[""; 6],
             "InvalidArgument: The maximum number of aggregations allowed in an aggregation query is 5. Received: 6",
         );
-        check(&[], "InvalidArgument: An aggregation query needs at least one aggregation");
+        check(&[], "InvalidArgument: Aggregations can not be empty.");
     }
 
     fn wire_aggregation(alias: &str) -> v1::structured_aggregation_query::Aggregation {

@@ -23,9 +23,17 @@ pub(crate) fn writes_from(
 pub(crate) fn write_from(database: &DatabaseName, write: v1::Write, bounds: Bounds) -> Result<Write, Refusal> {
     let v1::Write { update_mask, update_transforms, current_document, operation } = write;
     let precondition = precondition_from(current_document)?;
-    let Some(operation) = operation else { return Err(Refusal::invalid("A write has no operation")) };
-    if update_mask.is_some() && !matches!(operation, Wire::Update(_)) {
-        return Err(Refusal::invalid("A mask stands with an update only"));
+    let Some(operation) = operation else { return Err(Refusal::invalid("empty write operation")) };
+    let what = match operation {
+        Wire::Update(_) => None,
+        Wire::Delete(_) => Some("delete"),
+        Wire::Verify(_) => Some("verify"),
+        Wire::Transform(_) => Some("transform"),
+    };
+    if let Some(what) = what
+        && update_mask.is_some()
+    {
+        return Err(Refusal::invalid(format!("a {what} must not specify a document mask.")));
     }
     let (name, operation, transforms) = match operation {
         Wire::Update(v1::Document { name, fields, .. }) => {
@@ -34,7 +42,7 @@ pub(crate) fn write_from(database: &DatabaseName, write: v1::Write, bounds: Boun
         Wire::Delete(name) => (name, Operation::Delete, update_transforms),
         Wire::Verify(name) => (name, Operation::Verify, update_transforms),
         Wire::Transform(v1::DocumentTransform { field_transforms, .. }) if field_transforms.is_empty() => {
-            return Err(Refusal::invalid("A transform has no field transforms"));
+            return Err(Refusal::invalid("The list of FieldTransform must not be empty."));
         }
         Wire::Transform(v1::DocumentTransform { document, mut field_transforms }) => {
             field_transforms.extend(update_transforms);
@@ -85,14 +93,16 @@ fn transform_from(transform: v1::document_transform::FieldTransform) -> Result<F
             Transform::ServerTimestamp
         }
         Some(TransformType::SetToServerValue(value)) => {
-            return Err(Refusal::invalid(format!("There is no server value {value}")));
+            return Err(Refusal::invalid(format!(
+                "ServerValue type must be specified for set_to_server_value transformation, and is {value}."
+            )));
         }
         Some(TransformType::Increment(value)) => Transform::Increment(value_from(value)?),
         Some(TransformType::Maximum(value)) => Transform::Maximum(value_from(value)?),
         Some(TransformType::Minimum(value)) => Transform::Minimum(value_from(value)?),
         Some(TransformType::AppendMissingElements(array)) => Transform::ArrayUnion(elements(array)?),
         Some(TransformType::RemoveAllFromArray(array)) => Transform::ArrayRemove(elements(array)?),
-        None => return Err(Refusal::invalid(format!("The transform of {field_path} says nothing"))),
+        None => return Err(Refusal::invalid("Operation type must be specified for field transformation.")),
     };
     Ok(FieldTransform { path, transform })
 }
@@ -166,21 +176,23 @@ mod tests {
 
     #[test]
     fn writes_without_sense_are_refused() {
-        check(v1::Write::default(), expect!["InvalidArgument: A write has no operation"]);
+        check(v1::Write::default(), expect!["InvalidArgument: empty write operation"]);
         let transform = v1::DocumentTransform { document: name("rooms/a"), field_transforms: Vec::new() };
         check(
             v1::Write { operation: Some(Wire::Transform(transform)), ..Default::default() },
-            expect!["InvalidArgument: A transform has no field transforms"],
+            expect!["InvalidArgument: The list of FieldTransform must not be empty."],
         );
         check(
             update(Some(&["a..b"])),
-            expect![[r#"InvalidArgument: Invalid field path in a mask "a..b": a field name is empty at column 3"#]],
+            expect![[
+                r#"InvalidArgument: Invalid property path "a..b". Unquoted property paths must match regex ([a-zA-Z_][a-zA-Z_0-9]*), and quoted property paths must match regex (`(?:[^`\\]|(?:\\.))+`) (field path in a mask: a field name is empty at column 3)"#
+            ]],
         );
         let delete = v1::Write { operation: Some(Wire::Delete(name("rooms"))), ..Default::default() };
         check(
             delete,
             expect![[
-                r#"InvalidArgument: Invalid document name "projects/p/databases/(default)/documents/rooms": "rooms" has 1 segments; a document's path has an even number of them"#
+                r#"InvalidArgument: Document name "projects/p/databases/(default)/documents/rooms" lacks "/" at index 46."#
             ]],
         );
     }

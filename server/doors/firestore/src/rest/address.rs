@@ -118,15 +118,15 @@ impl Call {
         let (parent, last) = (&segments[..segments.len() - 1], &segments[segments.len() - 1]);
         let inside = |rpc| Self { rpc, name: parent.join("/"), collection_id: last.clone() };
         let is_document = !is_root && segments.len() % 2 == 1;
-        let is_collection = segments.len().is_multiple_of(2);
         match *method {
             // Without a collection the documents of all are listed.
             Method::GET | Method::HEAD if is_root => Ok(whole(Rpc::ListDocuments)),
             Method::GET | Method::HEAD if is_document => Ok(whole(Rpc::GetDocument)),
-            Method::GET | Method::HEAD if is_collection => Ok(inside(Rpc::ListDocuments)),
-            Method::POST if is_collection => Ok(inside(Rpc::CreateDocument)),
-            Method::PATCH if is_document => Ok(whole(Rpc::UpdateDocument)),
-            Method::DELETE if is_document => Ok(whole(Rpc::DeleteDocument)),
+            Method::GET | Method::HEAD => Ok(inside(Rpc::ListDocuments)),
+            // Whatever stands below the root is taken for what the verb means, and its name is refused where it is none.
+            Method::POST if !is_root => Ok(inside(Rpc::CreateDocument)),
+            Method::PATCH if !is_root => Ok(whole(Rpc::UpdateDocument)),
+            Method::DELETE if !is_root => Ok(whole(Rpc::DeleteDocument)),
             _ => Err(nothing()),
         }
     }
@@ -207,7 +207,7 @@ mod tests {
                 RunQuery projects/p/databases/d/documents/rooms/a
                 ListCollectionIds projects/p/databases/d/documents/rooms/a:b
                 CreateDocument projects/p/databases/d/documents rooms:commit
-                refused: NotFound: No method of this service has this address
+                CreateDocument projects/p/databases/d/documents/rooms a:commit
                 GetDocument projects/p/databases/d/documents/rooms/a:runQuery
                 refused: NotFound: No method of this service has this address
                 refused: NotFound: No method of this service has this address
@@ -235,7 +235,7 @@ mod tests {
                 refused: InvalidArgument: The address is not UTF-8 once it is percent-decoded
                 ListDocuments projects/p/databases/d/documents
                 refused: NotFound: No method of this service has this address
-                refused: NotFound: No method of this service has this address
+                UpdateDocument projects/p/databases/d/documents/rooms
                 refused: NotFound: No method of this service has this address
                 refused: NotFound: No method of this service has this address
                 refused: NotFound: No method of this service has this address

@@ -26,7 +26,7 @@ fn page_size(size: i32, default: usize) -> Result<usize, Refusal> {
     match usize::try_from(size) {
         Ok(0) => Ok(default),
         Ok(size) => Ok(size.min(PAGE_MAX)),
-        Err(_) => Err(Refusal::invalid(format!("Invalid page_size {size}: it must not be negative"))),
+        Err(_) => Err(Refusal::invalid(format!("Page size must be nonnegative, and is {size}."))),
     }
 }
 
@@ -58,7 +58,7 @@ impl PageToken {
             let last = std::str::from_utf8(last).ok()?.to_owned();
             Some(Self { at: Version::from_micros(u64::from_be_bytes(*version)), last })
         };
-        read().map(Some).ok_or_else(|| Refusal::invalid("Invalid page_token: it is not one of this server"))
+        read().map(Some).ok_or_else(|| Refusal::invalid("invalid page token: it is not one of this server"))
     }
 
     pub(crate) fn print(&self) -> String {
@@ -204,7 +204,7 @@ impl Door {
             Err(ReadError::Forgotten { .. }) => database.get(&authorized, None).await?,
             other => other?,
         };
-        let gone = || Refusal::invalid("Invalid page_token: its place is gone; list from the beginning");
+        let gone = || Refusal::invalid("invalid page token: its place is gone; list from the beginning");
         let values = query.orders().iter().map(|order| match order.field.is_name() {
             true => Ok(Value::Reference(Reference { database: database.name().clone(), path: path.clone() })),
             false => {
@@ -285,7 +285,7 @@ impl Door {
         use partition_query_request::{ConsistencySelector, QueryType};
         let parent = names::parent(&request.parent)?;
         let Some(QueryType::StructuredQuery(query)) = request.query_type else {
-            return Err(Refusal::invalid("A structured query is missing"));
+            return Err(Refusal::invalid("only structured queries are supported"));
         };
         let wanted = usize::try_from(request.partition_count).ok().filter(|count| *count > 0);
         let wanted = wanted.ok_or_else(|| Refusal::invalid("Invalid partition_count: it must be above zero"))?;

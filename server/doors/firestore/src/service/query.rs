@@ -31,7 +31,7 @@ impl Door {
         use run_query_request::{ConsistencySelector, QueryType};
         let parent = names::parent(&request.parent)?;
         let Some(QueryType::StructuredQuery(query)) = request.query_type else {
-            return Err(Refusal::invalid("A structured query is missing"));
+            return Err(Refusal::invalid("only structured queries are supported"));
         };
         let Asked { query, near } = asked_from(&parent, query, self.bounds)?;
         let consistency = match request.consistency_selector {
@@ -91,7 +91,7 @@ impl Door {
         use run_aggregation_query_request::{ConsistencySelector, QueryType};
         let parent = names::parent(&request.parent)?;
         let Some(QueryType::StructuredAggregationQuery(query)) = request.query_type else {
-            return Err(Refusal::invalid("A structured aggregation query is missing"));
+            return Err(Refusal::invalid("Only structured aggregation queries are supported."));
         };
         let (query, aliases) = aggregation_from(&parent, query, self.bounds)?;
         let consistency = match request.consistency_selector {

@@ -36,13 +36,13 @@ impl Door {
         let parent = names::parent(&request.parent)?;
         let id = match request.document_id.as_str() {
             "" => self.engine.fresh_id(),
-            text => hearth_core::Id::parse(text).map_err(Refusal::document_id)?,
+            text => hearth_core::Id::parse(text).map_err(|error| Refusal::document_id(text, error))?,
         };
         let path = collection(parent.document.as_ref(), &collection_id_from(&request.collection_id)?)?.doc(&id)?;
         let mask = mask_from(request.mask)?;
         let document = request.document.unwrap_or_default();
         if !document.name.is_empty() {
-            return Err(Refusal::invalid("document.name must not be set: the document's id is document_id"));
+            return Err(Refusal::invalid("document.name must not be set: the id of the document is document_id"));
         }
         let fields = document_from(document.fields, self.bounds)?;
         let write = Write::build(path, Operation::Set(fields), Precondition::Exists(false), Vec::new())?;
@@ -56,7 +56,8 @@ impl Door {
         caller: &Caller,
         request: v1::UpdateDocumentRequest,
     ) -> Result<v1::Document, Refusal> {
-        let document = request.document.ok_or_else(|| Refusal::invalid("A document is missing"))?;
+        let document =
+            request.document.ok_or_else(|| Refusal::invalid("Document name \"\" lacks \"projects\" at index 0."))?;
         let reference = names::document(&document.name)?;
         let mask = mask_from(request.mask)?;
         let operation = update_from(document_from(document.fields, self.bounds)?, request.update_mask)?;
@@ -205,7 +206,7 @@ impl Door {
         let mut seen = BTreeSet::new();
         if let Some(twice) = writes.iter().find(|write| !seen.insert(write.path())) {
             return Err(Refusal::invalid(format!(
-                "{} is written twice in one batch",
+                "the same document cannot be written more than once in a single request: {}",
                 names::print(&name, twice.path())
             )));
         }

@@ -307,7 +307,7 @@ async fn a_target_that_cannot_be_served_ends_alone_and_with_its_cause() {
     stream.add(query(6, "other", None, None)).await;
     stream.add(v1::Target { target_id: 8, ..Default::default() }).await;
     stream.check(expect![[r#"
-        REMOVE [4] 3 Invalid limit -1: it must not be negative
+        REMOVE [4] 3 limit is negative: -1
         ADD [6]
         REMOVE [6] 8 the connection has 1 listeners already
         REMOVE [8] 12 Only queries and documents can be listened to

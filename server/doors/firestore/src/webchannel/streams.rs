@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::names;
-use crate::rest::message;
+use crate::rest::json::{Unknown, read};
 use crate::serve::{listen, write};
 use crate::service::Door;
 use crate::status::{Code, Refusal};
@@ -39,7 +39,7 @@ pub(super) fn open(
     let texts = match kind {
         Kind::Listen => {
             let requests = requests.map(move |text| {
-                let mut request: v1::ListenRequest = message(text.as_bytes())?;
+                let mut request: v1::ListenRequest = read(text.as_bytes(), Unknown::PassedOver)?;
                 keep_to(&database, &mut request.database)?;
                 Ok(Box::new(request))
             });
@@ -47,7 +47,7 @@ pub(super) fn open(
         }
         Kind::Write => {
             let requests = requests.map(move |text| {
-                let mut request: v1::WriteRequest = message(text.as_bytes())?;
+                let mut request: v1::WriteRequest = read(text.as_bytes(), Unknown::PassedOver)?;
                 keep_to(&database, &mut request.database)?;
                 Ok(request)
             });
@@ -99,16 +99,16 @@ mod tests {
 
     #[test]
     fn a_message_that_is_none_is_named() {
-        let refusal = message::<v1::ListenRequest>(br#"{"addTarget": 7}"#).unwrap_err();
+        let refusal = read::<v1::ListenRequest>(br#"{"addTarget": 7}"#, Unknown::PassedOver).unwrap_err();
         assert_eq!(refusal.code, Code::InvalidArgument);
         assert!(refusal.message.starts_with("Invalid JSON payload received. "), "{}", refusal.message);
         let deep = format!("{{\"addTarget\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-        assert!(message::<v1::ListenRequest>(deep.as_bytes()).is_err());
+        assert!(read::<v1::ListenRequest>(deep.as_bytes(), Unknown::PassedOver).is_err());
     }
 
     #[test]
     fn a_token_keeps_its_bytes_in_base64() {
         let text = r#"{"streamToken":"MTc5NQ==","writes":[]}"#;
-        assert_eq!(message::<v1::WriteRequest>(text.as_bytes()).unwrap().stream_token, b"1795");
+        assert_eq!(read::<v1::WriteRequest>(text.as_bytes(), Unknown::PassedOver).unwrap().stream_token, b"1795");
     }
 }

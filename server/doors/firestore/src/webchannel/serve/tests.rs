@@ -149,7 +149,7 @@ async fn a_page_listens_and_writes() {
         &told,
         expect![[r#"
         [{"streamId":"…","streamToken":"…"}]
-        [{"commitTime":"2026-01-01T00:00:00.000001Z","streamId":"…","streamToken":"…","writeResults":[{"updateTime":"2026-01-01T00:00:00.000001Z"}]}]
+        [{"commitTime":"2026-01-01T00:00:00.000001Z","streamToken":"…","writeResults":[{"updateTime":"2026-01-01T00:00:00.000001Z"}]}]
     "#]],
     );
     let told = page.poll("Listen", &listen, &mut listened, "\"fields\"").await;
