@@ -368,7 +368,42 @@ test('listeners of limits, groups and single documents', async () => {
 
 test('what cannot be listened to says so', async () => {
   // Only listening: of a query that is refused this client takes seven seconds to be convinced.
-  await assert.rejects(listening(fresh().collection('rooms').limit(-1)).next(), /Error 3: Invalid limit -1/);
+  await assert.rejects(listening(fresh().collection('rooms').limit(-1)).next(), /Error 3: limit is negative: -1/);
+});
+
+test('types of MongoDB are refused, as Firestore’s own edition refuses them, and bytes are bytes', async () => {
+  const { BsonObjectId, BsonTimestamp, Bytes, Decimal128Value, Int32Value, MaxKey, MinKey, RegexValue } = firestore;
+  const ref = fresh().doc('a/b');
+  const others = {
+    INT: new Int32Value(1), DECIMAL128: new Decimal128Value('1.5'), OBJECT_ID: new BsonObjectId('507f191e810c19729de860ea'),
+    REQUEST_TIMESTAMP: new BsonTimestamp(1, 2), REGEX: new RegexValue('a', 'i'), MIN_VALUE: MinKey.instance(), MAX_VALUE: MaxKey.instance(),
+  };
+  for (const [name, v] of Object.entries(others)) {
+    await assert.rejects(ref.set({ v }), refused(GrpcStatus.INVALID_ARGUMENT, new RegExp(`Value type ${name} is not allowed`)));
+  }
+  await ref.set({ v: Bytes.fromUint8Array(new Uint8Array([0, 255])) });
+  assert.deepEqual((await ref.get()).data(), { v: Buffer.from([0, 255]) });
+});
+
+test('the client’s settings and its messages are its own', async () => {
+  const { DEFAULT_MAX_IDLE_CHANNELS, MAX_REQUEST_RETRIES, protos, setLogFunction } = firestore;
+  assert.ok(DEFAULT_MAX_IDLE_CHANNELS > 0 && MAX_REQUEST_RETRIES > 0);
+  const said = [];
+  setLogFunction(text => said.push(text));
+  const db = fresh({ maxIdleChannels: 0 });
+  await db.doc('a/b').set({ n: 1 });
+  setLogFunction(null);
+  assert.ok(said.length);
+  const message = protos.google.firestore.v1.Document.fromObject({ name: 'a', fields: { n: { integerValue: 1 } } });
+  assert.equal(String(message.fields.n.integerValue), '1');
+});
+
+test('a text that is none, and other bytes that are no message, are the client’s own fault', async () => {
+  const db = fresh();
+  // JavaScript's texts may hold half of a pair of surrogates, UTF-8 cannot.
+  await assert.rejects(db.doc('a/half').set({ text: 'a\ud83d' }), refused(GrpcStatus.INVALID_ARGUMENT, /not UTF-8/));
+  await db.doc('a/whole').set({ text: '😀' });
+  assert.deepEqual(ids(await db.collection('a').get()), ['whole']);
 });
 
 test('the state of a test is saved and restored, and a listener sees it in one step', async () => {

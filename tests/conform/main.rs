@@ -94,6 +94,15 @@ fn firebase_for_node_does_all_it_can() {
 }
 
 #[test]
+fn firebase_for_node_says_what_is_equal_and_reads_json_and_bundles() {
+    let tests = repository().join("tests");
+    installed(&tests.join("conform/web/node_modules/firebase"));
+    installed(&tests.join("node_modules/@google-cloud/firestore"));
+    let server = Server::start(&[]);
+    run(&server, Command::new("node").arg("--test").arg(tests.join("conform/web/surface.js")).current_dir(&tests));
+}
+
+#[test]
 fn what_one_door_writes_the_other_tells_at_the_same_version() {
     let tests = repository().join("tests");
     installed(&tests.join("node_modules/@google-cloud/firestore"));

@@ -128,3 +128,36 @@ scene('two tabs share one cache: what the one wrote offline is sent by the other
   await sees(first, 'shared', 'a', 'n', 5);
   assert.equal((await hearth.ask('GET', '/p/demo/db/shared/a')).data.n, 5);
 });
+
+scene('a cache that is switched on the older way, indexed, emptied', async ({ hearth, person }) => {
+  const page = await person();
+  await app(page, hearth.host, {});
+  const told = await run(page, `
+    const { initializeApp } = await import(location.origin + '/firebase-app.js');
+    const told = {};
+    for (const [name, enable] of Object.entries({ one: sdk.enableIndexedDbPersistence, several: sdk.enableMultiTabIndexedDbPersistence })) {
+      const open = () => {
+        const store = sdk.getFirestore(initializeApp({ projectId: 'demo', apiKey: 'k' }, name + Math.random()));
+        sdk.connectFirestoreEmulator(store, '127.0.0.1', ${new URL(hearth.host).port});
+        return store;
+      };
+      const store = open();
+      await enable(store);
+      await sdk.setIndexConfiguration(store, { indexes: [{ collectionGroup: 'rooms', fields: [{ fieldPath: 'n', order: 'ASCENDING' }] }] });
+      const indexes = sdk.getPersistentCacheIndexManager(store);
+      sdk.enablePersistentCacheIndexAutoCreation(indexes);
+      await sdk.setDoc(sdk.doc(store, 'rooms/' + name), { n: 1 });
+      const rooms = sdk.query(sdk.collection(store, 'rooms'), sdk.where('n', '>', 0));
+      await sdk.getDocsFromServer(rooms);
+      const cached = (await sdk.getDocsFromCache(rooms)).docs.map(one => one.id).join();
+      sdk.disablePersistentCacheIndexAutoCreation(indexes);
+      sdk.deleteAllPersistentCacheIndexes(indexes);
+      const still = (await sdk.getDocsFromCache(rooms)).size;
+      await sdk.terminate(store);
+      await sdk.clearIndexedDbPersistence(store);
+      told[name] = [cached, still, indexes instanceof sdk.PersistentCacheIndexManager];
+    }
+    return told;
+  `);
+  assert.deepEqual(told, { one: ['one', 1, true], several: ['one,several', 2, true] });
+});

@@ -4,7 +4,9 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 
-const SDK = new URL('./node_modules/firebase/', import.meta.url);
+/** `firebase`, or the other version that `./soak conform-old` names. */
+const OTHER = process.env['TEST_FIREBASE'];
+const SDK = new URL(OTHER ? `../old/node_modules/${OTHER}/` : './node_modules/firebase/', import.meta.url);
 /** The SDK's modules for browsers import each other by the address of their maker's host. */
 const THEIR_ADDRESS = /"https:\/\/[^"]*\/(firebase-[a-z-]+\.js)"/g;
 
