@@ -43,22 +43,16 @@ impl Bench {
         Ok(Self { engine, database, runtime, _folder: folder })
     }
 
-    /// Has writers commit one after the other, each so many times, all at once; says how long that took.
-    pub(crate) fn commits(
-        &self,
-        writers: usize,
-        each: usize,
-        write: impl Fn(usize, usize) -> Write + Send + Sync + 'static,
-    ) -> Result<Duration> {
-        let write = Arc::new(write);
+    /// Has writers commit what is each one's, one after the other, all at once; says how long that took.
+    pub(crate) fn commits(&self, writers: Vec<impl Iterator<Item = Write> + Send + 'static>) -> Result<Duration> {
         self.runtime.block_on(async {
             let start = Instant::now();
             let mut tasks = tokio::task::JoinSet::new();
-            for writer in 0..writers {
-                let (database, write) = (self.database.clone(), write.clone());
+            for writes in writers {
+                let database = self.database.clone();
                 tasks.spawn(async move {
-                    for turn in 0..each {
-                        commit(&database, write(writer, turn)).await?;
+                    for write in writes {
+                        commit(&database, write).await?;
                     }
                     anyhow::Ok(())
                 });
@@ -129,7 +123,10 @@ pub fn burst(setting: &Setting) -> Result<Vec<Found>> {
     for _ in 0..setting.runs {
         let log = bare_log_seconds(setting, count)?;
         let bench = Bench::open(setting)?;
-        let engine = bench.commits(WRITERS, each, move |writer, turn| material::set(writer * each + turn))?;
+        // Made before, as for the bare log.
+        let writes: Vec<Vec<Write>> =
+            (0..WRITERS).map(|writer| (0..each).map(|turn| material::set(writer * each + turn)).collect()).collect();
+        let engine = bench.commits(writes.into_iter().map(Vec::into_iter).collect())?;
         bare.push(thousands(count, log));
         whole.push(thousands(count, engine.as_secs_f64()));
         ratios.push(log / engine.as_secs_f64());
@@ -166,7 +163,7 @@ pub fn one_writer(setting: &Setting) -> Result<Vec<Found>> {
     let (mut bare, mut whole) = (Vec::new(), Vec::new());
     for turn in 0..turns {
         bare.push(bare_sync_micros(&mut file, bytes, TURN)?);
-        let taken = bench.commits(1, TURN, move |_, n| material::set(turn * TURN + n))?;
+        let taken = bench.commits(vec![(0..TURN).map(move |n| material::set(turn * TURN + n))])?;
         whole.push(taken.as_secs_f64() * 1e6 / TURN as f64);
     }
     let (sync, commit) = (median(&bare), median(&whole));
@@ -189,8 +186,9 @@ pub fn hot_document(setting: &Setting) -> Result<Vec<Found>> {
     let (mut ratios, mut apart, mut together) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..setting.runs {
         let bench = Bench::open(setting)?;
-        let cold = bench.commits(WRITERS, each, |writer, _| increment(material::path(writer)))?.as_secs_f64();
-        let hot = bench.commits(WRITERS, each, |_, _| increment(material::path(WRITERS)))?.as_secs_f64();
+        let increments = |document: usize| (0..each).map(move |_| increment(material::path(document)));
+        let cold = bench.commits((0..WRITERS).map(increments).collect())?.as_secs_f64();
+        let hot = bench.commits((0..WRITERS).map(|_| increments(WRITERS)).collect())?.as_secs_f64();
         let counted = bench.value(&material::path(WRITERS), "n")?;
         ensure!(counted == Some(Value::Integer(count as i64)), "of {count} increments {counted:?} are there");
         apart.push(thousands(count, cold));

@@ -73,7 +73,8 @@ fn by_engine(setting: &Setting, count: usize) -> Result<f64> {
     });
     let each = count / WRITERS;
     let start = Instant::now();
-    bench.commits(WRITERS, each, move |writer, turn| material::set(writer * each + turn))?;
+    bench
+        .commits((0..WRITERS).map(|writer| (0..each).map(move |turn| material::set(writer * each + turn))).collect())?;
     drop(stop);
     keeping.join().map_err(|_| anyhow!("maintenance has panicked"))?;
     // Until all of it is in the state.

@@ -39,8 +39,7 @@ impl Moment {
     /// Commits a new room; its commit is visible, and nobody was told of it.
     fn commit_untold(&mut self) -> Pending<Result<Committed, CommitError>> {
         let answer = self.commit_asked();
-        self.scheduler.turns_of(Who::Plan);
-        self.scheduler.turns_of(Who::Log);
+        make_visible(&self.scheduler);
         answer
     }
 
@@ -61,7 +60,7 @@ impl Moment {
     }
 
     fn tell(&self, mut answer: Pending<Result<Committed, CommitError>>) -> Version {
-        self.scheduler.turns_of(Who::Feed);
+        self.scheduler.turns_of(Who::Tell);
         answer.poll().expect("it was told").unwrap().version
     }
 
@@ -105,6 +104,13 @@ impl Drop for Moment {
     fn drop(&mut self) {
         self.scheduler.end();
     }
+}
+
+/// Has what was asked planned, logged and made visible, and nobody told of it.
+fn make_visible(scheduler: &Arc<Scheduler>) {
+    scheduler.turns_of(Who::Plan);
+    scheduler.turns_of(Who::Log);
+    assert!(scheduler.turn_of(Who::Tell), "there is a group to be made visible");
 }
 
 /// Does something when a point is passed again after so many times.
@@ -180,8 +186,7 @@ fn a_listener_whose_watch_was_filled_at_a_later_version_misses_nothing() {
     let second = moment.commit_asked();
     let scheduler = moment.scheduler.clone();
     moment.scheduler.interrupt_at(Point::Read(Who::Job), move || {
-        scheduler.turns_of(Who::Plan);
-        scheduler.turns_of(Who::Log);
+        make_visible(&scheduler);
         scheduler.do_jobs();
     });
     moment.scheduler.do_jobs();
@@ -232,7 +237,7 @@ fn who_joins_a_window_that_is_read_again_hears_of_a_commit_in_one_delivery() {
         assert!(joins.poll().expect("the job is done").is_ok());
         scheduler.turns_of(Who::Plan);
         scheduler.turns_of(Who::Log);
-        scheduler.turns_of(Who::Feed);
+        scheduler.turns_of(Who::Tell);
         told.send(outbox.try_next().is_none()).unwrap();
     });
     moment.scheduler.do_jobs();

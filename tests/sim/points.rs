@@ -14,7 +14,7 @@ pub(crate) enum Who {
     Open,
     Plan,
     Log,
-    Feed,
+    Tell,
     Apply,
     Keep,
     /// Trims history.
@@ -66,7 +66,7 @@ impl Point {
         Self::Turn(Who::Plan),
         Self::Turn(Who::Log),
         // Between the sync and the replies.
-        Self::Turn(Who::Feed),
+        Self::Turn(Who::Tell),
         Self::Turn(Who::Apply),
         Self::Turn(Who::Keep),
         Self::Turn(Who::Job),

@@ -286,12 +286,13 @@ impl Scheduler {
 
     /// Gives the workers of one trade turns, and nobody else, until they have nothing to do.
     pub(crate) fn turns_of(self: &Arc<Self>, who: Who) {
-        loop {
-            let found = self.inside().slots.iter().position(|slot| slot.who == who && slot.worker.is_some());
-            if !found.is_some_and(|index| self.take_slot(index) != Turn::Nothing) {
-                return;
-            }
-        }
+        while self.turn_of(who) {}
+    }
+
+    /// Gives a worker of a trade one turn. Says whether it had something to do.
+    pub(crate) fn turn_of(self: &Arc<Self>, who: Who) -> bool {
+        let found = self.inside().slots.iter().position(|slot| slot.who == who && slot.worker.is_some());
+        found.is_some_and(|index| self.take_slot(index) != Turn::Nothing)
     }
 
     /// Does all jobs that wait.
@@ -458,7 +459,7 @@ impl Inside {
         let mut able = Vec::new();
         for (index, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.worker.is_some()) {
             let waits = match slot.who {
-                Who::Feed => busy.telling,
+                Who::Tell => busy.telling,
                 Who::Apply | Who::Keep => busy.applying,
                 _ => false,
             };
@@ -494,7 +495,7 @@ impl Crew for SimCrew {
         let who = match name.split(' ').next() {
             Some("plan") => Who::Plan,
             Some("log") => Who::Log,
-            Some("feed") => Who::Feed,
+            Some("tell") => Who::Tell,
             Some("apply") => Who::Apply,
             Some("keep") => Who::Keep,
             _ => panic!("a worker of an unknown trade: {name}"),

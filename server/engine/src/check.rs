@@ -484,7 +484,11 @@ fn compare_state(
     while let Some((doc_key, record)) = scan.next().map_err(|error| error.to_string())? {
         comparison.document(&doc_key, &record);
         let path = keys::decode_doc(&doc_key).map_err(|error| error.to_string())?;
-        if store.get(&keyspace.group_entry(&path)).map_err(|error| error.to_string())?.is_none() {
+        if store
+            .get(&keyspace.group_entry(path.collection_id(), &doc_key))
+            .map_err(|error| error.to_string())?
+            .is_none()
+        {
             unlisted.get_or_insert(path);
         }
     }

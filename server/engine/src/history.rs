@@ -136,7 +136,7 @@ fn remove_versions(
         // Newer versions sort before: is there one, applied or not yet?
         range = KeyRange { from: newest[..newest.len() - VERSION_BYTES].to_vec(), to: newest.clone() };
         if is_empty(shared, &range)? {
-            batch.delete(keyspace.group_entry(&keys::decode_doc(doc_key)?));
+            batch.delete(keyspace.group_entry(keys::decode_doc(doc_key)?.collection_id(), doc_key));
         }
     }
     Ok(())
@@ -195,7 +195,7 @@ pub(crate) fn sweep(shared: &Shared, stop: &AtomicBool) -> Result<(), StateError
             batch.delete(key.clone());
             shared.metrics.versions_removed.inc();
             if is_empty(shared, &keyspace.document_between(doc_key, floor, Version::MAX))? {
-                batch.delete(keyspace.group_entry(&keys::decode_doc(doc_key)?));
+                batch.delete(keyspace.group_entry(keys::decode_doc(doc_key)?.collection_id(), doc_key));
             }
         }
         store.apply(batch)?;

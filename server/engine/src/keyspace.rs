@@ -3,7 +3,7 @@
 //! A key is the database's number, a letter for the kind, and what the kind says. Versions are complemented, so that
 //! the newest stands first.
 
-use hearth_core::{DocPath, Version, keys};
+use hearth_core::{Version, keys};
 use hearth_store::KeyRange;
 
 /// The keys of one database.
@@ -99,8 +99,8 @@ impl Keyspace {
     }
 
     /// The entry of a document in its collection group.
-    pub(crate) fn group_entry(&self, path: &DocPath) -> Vec<u8> {
-        self.key(letter::GROUP, &[&keys::group(path.collection_id()), &keys::doc(path)])
+    pub(crate) fn group_entry(&self, collection_id: &str, doc_key: &[u8]) -> Vec<u8> {
+        self.key(letter::GROUP, &[&keys::group(collection_id), doc_key])
     }
 
     /// Entries of collection groups whose keys are in a range.

@@ -117,7 +117,7 @@ pub(crate) fn load(
                 };
                 let updated = encoded.updated();
                 batch.put(keyspace.document(&record.key, updated), record.value);
-                batch.put(keyspace.group_entry(&path), Blob::from([]));
+                batch.put(keyspace.group_entry(path.collection_id(), &record.key), Blob::from([]));
                 progress.document();
             }
             section::REQUESTS => {

@@ -98,12 +98,33 @@ impl View {
     /// The record at a document's key: what stood there at the view's version.
     pub(crate) fn record(&self, doc_key: &[u8]) -> Result<Option<Blob>, StateError> {
         let range = self.keyspace.document_between(doc_key, self.floor, self.version);
-        for generation in &self.generations {
-            if let Some(record) = generation.first(&range) {
-                return Ok(Some(record));
-            }
+        match self.waiting_record(&range) {
+            Some(record) => Ok(Some(record)),
+            None => self.stored_record(&range),
         }
-        Ok(self.store.scan(&range, Direction::Forward, 1)?.pop().map(|(_, record)| record))
+    }
+
+    /// The same where there may well be none: for a document that never was, one exact look at its entry in its group, which
+    /// outlives all of its versions, says so. To seek a version costs sled a copy of the page that it would be on.
+    fn record_if_any(&self, path: &DocPath) -> Result<Option<Blob>, StateError> {
+        let doc_key = keys::doc(path);
+        let range = self.keyspace.document_between(&doc_key, self.floor, self.version);
+        if let Some(record) = self.waiting_record(&range) {
+            return Ok(Some(record));
+        }
+        match self.store.get(&self.keyspace.group_entry(path.collection_id(), &doc_key))? {
+            Some(_) => self.stored_record(&range),
+            None => Ok(None),
+        }
+    }
+
+    /// The newest of a document's versions that wait for the state.
+    fn waiting_record(&self, versions: &KeyRange) -> Option<Blob> {
+        self.generations.iter().find_map(|generation| generation.first(versions))
+    }
+
+    fn stored_record(&self, versions: &KeyRange) -> Result<Option<Blob>, StateError> {
+        Ok(self.store.scan(versions, Direction::Forward, 1)?.pop().map(|(_, record)| record))
     }
 
     /// The record at a document's key, where a document stands there.
@@ -121,7 +142,7 @@ impl View {
 
     /// A document, whole.
     pub(crate) fn document(&self, path: &DocPath) -> Result<Option<Arc<Document>>, StateError> {
-        match self.record(&keys::doc(path))? {
+        match self.record_if_any(path)? {
             None => Ok(None),
             Some(record) => Ok(codec::decode_record(path, &record)?),
         }

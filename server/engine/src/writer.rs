@@ -1,10 +1,12 @@
 //! The writer: orders the commits of one database and makes them durable.
 //!
 //! Three stages, each a worker, so that one group is planned while another is being synced and a third is being told:
-//! plan (decide each commit on the state and what is planned) → log (one frame, one sync) → feed (listeners, then the
-//! callers). Every verdict, refusals included, is answered when all that it was decided on is durable.
+//! plan (decide each commit on the state and what is planned) → log (one frame, one sync, and nothing else: commits wait for
+//! it) → tell (the memtable, which makes it visible, then listeners, then the callers). Every verdict, refusals included, is
+//! answered when all that it was decided on is durable.
 //!
-//! When the log fails, the group that failed and all planned on it are dropped; `life` tells the stages apart.
+//! When the log fails, the group that failed and all planned on it are dropped; `life` tells the stages apart. The planner
+//! hears of it when everything that the log took before is visible.
 
 mod log;
 mod plan;
@@ -22,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::log::LogStage;
 use self::plan::Planner;
 pub(crate) use self::puts::{puts, wipe_puts};
-use self::tell::FeedStage;
+use self::tell::TellStage;
 use crate::crew::Hired;
 use crate::database::Common;
 use crate::feed::Feed;
@@ -43,7 +45,7 @@ use crate::visible::Visible;
 const GROUP_BYTES_MAX: usize = 4 << 20;
 /// Groups that are planned and wait for the log: all that came while it was syncing go into its next frame.
 const PLANNED_GROUPS_MAX: usize = 8;
-/// Groups that wait for the feed. One suffices to keep both busy; more would only lengthen answers.
+/// Groups that wait to be told. One suffices to keep both busy; more would only lengthen answers.
 const DURABLE_GROUPS_MAX: usize = 1;
 
 pub(crate) type Reply = oneshot::Sender<Result<Committed, CommitError>>;
@@ -76,7 +78,7 @@ pub(crate) struct Shared {
     pub(crate) log_needless: AtomicU64,
     /// The last wipe that the feed has told of: nobody reads below it any more.
     pub(crate) wipe_told: AtomicU64,
-    /// Raised by each failure of the log.
+    /// Raised by each failure of the log, once what it took before is visible.
     life: AtomicU64,
     /// The last group that is visible.
     published: AtomicU64,
@@ -196,13 +198,14 @@ impl Writer {
     ) -> std::io::Result<Self> {
         let crew = feed.crew.clone();
         let (to_log, from_plan) = std_mpsc::sync_channel(PLANNED_GROUPS_MAX);
-        let (to_feed, from_log) = std_mpsc::sync_channel(DURABLE_GROUPS_MAX);
+        let (to_tell, from_log) = std_mpsc::sync_channel(DURABLE_GROUPS_MAX);
         let plan = Planner::new(shared.clone(), seen, queue, to_log);
-        let log = LogStage::new(shared, log, freeze, from_plan, to_feed);
+        let log = LogStage::new(shared.clone(), log, from_plan, to_tell);
+        let tell = TellStage::new(shared, feed, freeze, from_log);
         let stages = vec![
             crew.hire(format!("plan {name}"), Box::new(plan))?,
             crew.hire(format!("log {name}"), Box::new(log))?,
-            crew.hire(format!("feed {name}"), Box::new(FeedStage::new(feed, from_log)))?,
+            crew.hire(format!("tell {name}"), Box::new(tell))?,
         ];
         Ok(Self { stages })
     }
@@ -217,11 +220,15 @@ impl Writer {
     }
 }
 
-/// Commits that are visible, and whom to tell.
-struct Durable {
-    commits: Vec<(Arc<Commit>, usize)>,
-    wiped: Option<Version>,
-    verdicts: Vec<(Reply, Result<Committed, CommitError>)>,
+/// What became of a group.
+enum Logged {
+    Durable(Group),
+    /// It was dropped, and its callers are to be told why; `failed` where the log failed at it, and a life is over.
+    Refused {
+        group: Group,
+        error: CommitError,
+        failed: bool,
+    },
 }
 
 /// Bytes of a commit as its limit counts them: the documents that its writes carry.

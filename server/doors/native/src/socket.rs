@@ -1,5 +1,6 @@
 //! The WebSocket link: one task between a socket and a session. It decides nothing.
 
+mod incoming;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -23,6 +24,7 @@ use tokio_tungstenite::tungstenite;
 use crate::drive::{Drive, Leaving, Setting};
 use crate::problem::Problem;
 use crate::session::{Close, Liveness};
+pub(crate) use incoming::Incoming;
 pub(crate) use write::Writes;
 
 /// The subprotocol of the messages of `docs/links.md` as JSON text.
@@ -109,18 +111,23 @@ pub(crate) enum Happened {
 }
 
 /// Writes on, and reads where that is wanted, until something has come of it. Nothing is lost when the wait is given up.
-pub(crate) async fn happens(socket: &mut WebSocket, writes: &mut Writes, reading: bool) -> Happened {
+pub(crate) async fn happens(
+    socket: &mut WebSocket,
+    incoming: &mut Incoming,
+    writes: &mut Writes,
+    reading: bool,
+) -> Happened {
     poll_fn(|cx| {
         if let Poll::Ready(written) = writes.poll(socket, cx) {
             return Poll::Ready(written.map_or(Happened::Stuck, |()| Happened::Written));
         }
-        if reading { socket.poll_next_unpin(cx).map(Happened::Read) } else { Poll::Pending }
+        if reading { incoming.poll(socket, cx).map(Happened::Read) } else { Poll::Pending }
     })
     .await
 }
 
 async fn run(mut socket: WebSocket, mut drive: Drive) {
-    let mut writes = Writes::new(Instant::now());
+    let (mut incoming, mut writes) = (Incoming::default(), Writes::new(Instant::now()));
     let mut end: Option<Close> = None;
     loop {
         while end.is_none() && writes.has_room() {
@@ -147,7 +154,7 @@ async fn run(mut socket: WebSocket, mut drive: Drive) {
         let idle = writes.is_idle();
         let stuck = writes.stuck_at();
         let happened = tokio::select! {
-            happened = happens(&mut socket, &mut writes, reading) => happened,
+            happened = happens(&mut socket, &mut incoming, &mut writes, reading) => happened,
             () = drive.turn(idle), if open => continue,
             () = tokio::time::sleep_until(stuck), if !idle => Happened::Stuck,
         };

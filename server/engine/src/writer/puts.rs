@@ -23,7 +23,7 @@ pub(crate) fn puts(
         let doc_key = keys::doc(path);
         puts.push((keyspace.document(&doc_key, version), record));
         if image.as_ref().is_some_and(|document| document.created == version) {
-            puts.push((keyspace.group_entry(path), Blob::from([])));
+            puts.push((keyspace.group_entry(path.collection_id(), &doc_key), Blob::from([])));
         }
         puts.push((keyspace.change(version, n), doc_key.into()));
     }

@@ -25,7 +25,7 @@ use crate::problem::{Code, Problem};
 use crate::serve::stream::{Life, Wake};
 use crate::serve::{Asking, Door, admit, host};
 use crate::session::Close;
-use crate::socket::{Happened, Offer, Writes, accept, drain, fault, happens, part, text_message, turn_away};
+use crate::socket::{Happened, Incoming, Offer, Writes, accept, drain, fault, happens, part, text_message, turn_away};
 
 /// Bytes of one message of a client, of which nothing but a ping is understood.
 const MESSAGE_BYTES_MAX: usize = 4 << 10;
@@ -173,7 +173,7 @@ impl Telling {
 }
 
 async fn run(mut socket: WebSocket, mut telling: Telling, mut life: Life) {
-    let mut writes = Writes::new(Instant::now());
+    let (mut incoming, mut writes) = (Incoming::default(), Writes::new(Instant::now()));
     let mut end: Option<Close> = None;
     let mut fetching: Option<BoxFuture<'static, Result<FeedPage, ReadError>>> = None;
     let mut pinged = false;
@@ -204,7 +204,7 @@ async fn run(mut socket: WebSocket, mut telling: Telling, mut life: Life) {
             }
         };
         let happened = tokio::select! {
-            happened = happens(&mut socket, &mut writes, reading) => happened,
+            happened = happens(&mut socket, &mut incoming, &mut writes, reading) => happened,
             () = tokio::time::sleep_until(stuck), if !idle => Happened::Stuck,
             page = page, if open => {
                 fetching = None;
