@@ -20,11 +20,11 @@ const QUIET = [
 /**
  * @param {string} name
  * @param {(scene: Scene) => Promise<void>} story `person` opens a page of its own profile, at no address yet
- * @param {{ server?: string[], flags?: string[], start?: () => Promise<Hearth>, timeout?: number }} [options] arguments of `hearth
- *   dev`, flags of Chromium, what to start instead, milliseconds that it may take at most
+ * @param {{ server?: string[], flags?: string[], start?: () => Promise<Hearth>, timeout?: number, skip?: string | false }} [options]
+ *   arguments of `hearth dev`, flags of Chromium, what to start instead, milliseconds that it may take at most, why it is left out
  */
-export function scene(name, story, { server = [], flags = [], start = () => Hearth.start(...server), timeout = 60_000 } = {}) {
-  test(name, { timeout }, async ({ signal }) => {
+export function scene(name, story, { server = [], flags = [], start = () => Hearth.start(...server), timeout = 60_000, skip = false } = {}) {
+  test(name, { timeout, skip }, async ({ signal }) => {
     const hearth = await start();
     const browser = await chromium.launch({ executablePath, args: [...QUIET, ...flags] });
     // Whatever still waits for a page then fails, and says where.

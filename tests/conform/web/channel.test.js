@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 
 import { scene, until } from '../../browser/browser.js';
-import { run, sees, withSdk } from './page.js';
+import { NEVER_BACK, run, sees, withSdk } from './page.js';
 
 const MODES = {
   'by default': {},
@@ -111,5 +111,5 @@ for (const [mode, settings] of Object.entries(MODES)) {
       await sees(page, 'lives', 'a', 'n', 1);
       await sees(page, 'lives', 'b', 'n', 2);
     }
-  });
+  }, { skip: NEVER_BACK });
 }
