@@ -1,7 +1,7 @@
 //! First measurements: what Hearth costs beside what it stands on, each with its baseline in the same run.
 //!
 //! The engine is driven in process, the program over sockets. What came out is written into `docs/performance.md`.
-//! It compares Hearth with nothing else than its own parts.
+//! But for `compare`, which sets it beside Google's emulator, it compares Hearth with nothing else than its own parts.
 
 pub mod target;
 
@@ -16,6 +16,7 @@ mod swarm;
 pub mod engine;
 pub mod sustained;
 
+pub mod compare;
 pub mod fanout;
 pub mod http;
 pub mod million;

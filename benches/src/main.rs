@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use hearth_benches::table::{self, Occasion};
 use hearth_benches::target::TARGETS;
-use hearth_benches::{Found, Scale, Setting, engine, fanout, http, machine, million, stalled, sustained};
+use hearth_benches::{Found, Scale, Setting, compare, engine, fanout, http, machine, million, stalled, sustained};
 
 /// The one of the program, since the engine is measured in process too.
 #[global_allocator]
@@ -25,7 +25,7 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct Measure {
-    /// The rows to measure; `all` is everything
+    /// The rows to measure; `all` is everything, `compare` what is set beside Google's emulator
     #[arg(required_unless_present = "write", value_parser = name)]
     names: Vec<String>,
     /// Writes the rows into docs/performance.md; without any, only what is known of those that are not met
@@ -55,7 +55,7 @@ enum Baseline {
 type Run = fn(&Setting) -> Result<Vec<Found>>;
 
 /// What measures which rows, the shortest first.
-const MEASUREMENTS: [(&[&str], Run); 11] = [
+const MEASUREMENTS: [(&[&str], Run); 15] = [
     (&["burst"], engine::burst),
     (&["one-writer"], engine::one_writer),
     (&["hot-document"], engine::hot_document),
@@ -67,13 +67,42 @@ const MEASUREMENTS: [(&[&str], Run); 11] = [
     (&["stalled"], stalled::stalled),
     (&["million-ready", "million-resident"], million::million),
     (&["sustained"], sustained::sustained),
+    (&["compare-start"], compare::start),
+    (&COMPARED_BY_NODE, compare::through_node),
+    (&COMPARED_BY_GRPC, compare::directly),
+    (&["compare-memory"], compare::memory),
+];
+
+/// Rows that are measured together, since both servers have to be warm for them.
+const COMPARED_BY_NODE: [&str; 6] = [
+    "compare-node-write-1",
+    "compare-node-write-64",
+    "compare-node-get",
+    "compare-node-query",
+    "compare-node-listen",
+    "compare-node-increment",
+];
+/// The same.
+const COMPARED_BY_GRPC: [&str; 12] = [
+    "compare-grpc-write-1",
+    "compare-grpc-write-64",
+    "compare-grpc-get",
+    "compare-grpc-query",
+    "compare-grpc-listen",
+    "compare-grpc-increment",
+    "compare-cpu-write-1",
+    "compare-cpu-write-64",
+    "compare-cpu-get",
+    "compare-cpu-query",
+    "compare-cpu-listen",
+    "compare-cpu-increment",
 ];
 
 /// Stands for every row.
 const ALL: &str = "all";
 
 fn name(text: &str) -> Result<String, String> {
-    let known = || TARGETS.iter().map(|target| target.name).chain([ALL]);
+    let known = || TARGETS.iter().map(|target| target.name).chain([ALL, compare::PREFIX]);
     match known().any(|name| name == text) {
         true => Ok(text.into()),
         false => Err(format!("the rows are {}", known().collect::<Vec<_>>().join(", "))),
@@ -109,7 +138,13 @@ fn measure(asked: &Measure) -> Result<()> {
         write(&BTreeMap::new())?;
     }
     for (names, run) in MEASUREMENTS {
-        if !asked.names.iter().any(|asked| asked == ALL || names.contains(&asked.as_str())) {
+        let is_compared = names[0].starts_with(compare::PREFIX);
+        let is_asked = |asked: &String| match asked.as_str() {
+            ALL => true,
+            compare::PREFIX => is_compared,
+            asked => names.contains(&asked),
+        };
+        if !asked.names.iter().any(is_asked) {
             continue;
         }
         let load_before = machine::load();

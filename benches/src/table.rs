@@ -13,7 +13,9 @@ Every number here was written by `cargo run --release -p hearth-benches -- all -
 the same run; `-- NAME --write` measures some rows anew and leaves the others as they are. `×` is the ratio to the baseline, numbers are medians of the
 runs that are listed. *Load* is the load average when a row was measured: the machine may have other work, so where a target speaks of CPU, CPU
 time was measured (`/proc/PID/stat`). Documents have 500 bytes and three keys in the state. Plain TCP writes are those of one loop over the sockets in a
-process of its own, which writes the same bytes.
+process of its own, which writes the same bytes. Rows that begin with *compare* set Hearth, which keeps everything on disk, beside Google's own emulator of
+Firestore (Debian's package `google-cloud-cli-firestore-emulator`, OpenJDK 17), which keeps everything in memory: `-- compare --write`; first stands what
+Hearth did, then the emulator, after a warm-up of each.
 ";
 const HEAD: &str = "| name | target | measured | met | load | day |\n| --- | --- | --- | --- | --- | --- |\n";
 /// How many cells a row has.
