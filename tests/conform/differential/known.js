@@ -84,6 +84,8 @@ export const STEPS = [
   { at: /^writes over REST › verified$/, why: 'a verified document is not said to have been updated' },
   { at: /^numbers of targets › the same number for/, why: 'a number of a target that is used twice ends the stream with INVALID_ARGUMENT' },
   { at: /^requests of no sense on a stream › (nothing|a target of no number and no kind|another database|a bad database)$/, why: 'a request on a stream that makes no sense is refused' },
+  { at: /^two that (read and write the same|query and write what the other has queried) › both commit$/, theirs: /^10 \| 10/, why: 'where two transactions lock each other the emulator may abort both' },
+  { at: /^two that (read and write the same|query and write what the other has queried) › afterwards$/, why: 'where two transactions lock each other the emulator may abort both' },
   { at: /^targets that end by themselves ›/, why: 'the emulator does not know targets that are told once' },
   { at: /^tokens › no time$/, why: 'a time that is none is refused' },
   { at: /^a stream of writes › (none|one that fails|after the failure)$/, theirs: /streamToken|the stream ended/, why: 'write streams: an answer to no writes has a time, and what ends a stream is said' },
