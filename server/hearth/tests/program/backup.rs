@@ -176,10 +176,7 @@ fn what_is_restored_is_what_was_committed_up_to_that_version() {
 
     let server = start(path, "d");
     let url = format!("http://{}", server.address);
-    let deadline = Instant::now() + PATIENCE;
-    while !server.get("/p/demo/backup").1.contains("\"bytes\"") {
-        assert!(Instant::now() < deadline, "no snapshot is written");
-    }
+    await_snapshots(&server, 1);
     under_load(&server, &model, 2, || {
         model.await_more(40);
         taken.push(number(&backup(path, &["--server", &url, "backups"])["taken"]));
@@ -242,6 +239,47 @@ fn what_is_restored_is_what_was_committed_up_to_that_version() {
         late.contains("the newest backup in backups was taken at 20") && late.contains("nothing was changed"),
         "{late}"
     );
+}
+
+/// Waits until a server has so many snapshots.
+fn await_snapshots(server: &Server, count: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while server.get("/p/demo/backup").1.matches("\"bytes\"").count() < count {
+        assert!(Instant::now() < deadline, "no snapshot is written");
+    }
+}
+
+#[test]
+fn no_moment_is_lost_between_a_backup_and_a_full_one_behind_it() {
+    let folder = folder();
+    let path = folder.path();
+    let put = |server: &Server, n: u64| {
+        let (_, answer) = server.ask("PUT /db/a/it HTTP/1.1", &json!({ "n": n }).to_string());
+        number(&serde_json::from_str::<Json>(&answer).unwrap()["updated"])
+    };
+    let mut versions = Vec::new();
+    for life in 0..3 {
+        let server = start(path, "d");
+        let url = format!("http://{}", server.address);
+        // The snapshot of this start, with which a backup could begin.
+        await_snapshots(&server, life);
+        versions.push(put(&server, 10 * life as u64));
+        match life {
+            0 => {}
+            1 => drop(backup(path, &["--server", &url, "backups"])),
+            _ => drop(backup(path, &["--server", &url, "--full", "backups"])),
+        }
+        if life < 2 {
+            versions.extend([1, 2].map(|n| put(&server, 10 * life as u64 + n)));
+        }
+        assert_eq!(server.stop(), Some(0));
+    }
+    // What the first backup holds last, what came between the two, and what the second holds last.
+    for (version, n) in versions[3..].iter().zip([10, 11, 12, 20]) {
+        let data = format!("r{n}");
+        succeed(path, &["restore", "backups", "--data", &data, "--at", &version.to_string()]);
+        assert_eq!(exported(path, &data), BTreeMap::from([("a/it".into(), n)]), "as of version {version}");
+    }
 }
 
 /// A data directory and a backup of it, in three steps.
