@@ -61,9 +61,9 @@ pub const TARGETS: [Target; 33] = [
         "×",
     )
     .because(
-        "the log is not what it waits for: both processors are busy. By `perf` a commit takes about 8 µs of planning, of which \
-        sled's copy of a page for each look at a new document is a third, 6 of the log's thread, 4 of the caller, 2 of the feed \
-        (decisions/0012)",
+        "64 writers who wait for their answers share a frame by some 32, since half of them are planned or told while the log \
+        syncs, and a commit takes 16 µs of two processors: 7 of planning, 4 of making it visible and telling it, 2 of the log \
+        beside the sync, 3 of the caller (decisions/0012)",
     ),
     row(
         "sustained",
