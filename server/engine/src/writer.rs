@@ -13,7 +13,7 @@ mod plan;
 mod puts;
 mod tell;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, mpsc as std_mpsc};
 
 use hearth_core::change::Commit;
@@ -43,6 +43,8 @@ use crate::visible::Visible;
 /// Bytes of log entries after which a group takes no more commits. One more commit of the largest size, encoded, still
 /// fits into a frame.
 const GROUP_BYTES_MAX: usize = 4 << 20;
+/// Commits that a log with nothing to do is given at once: those behind them are planned while it syncs.
+const GROUP_COMMITS_IDLE: usize = 16;
 /// Groups that are planned and wait for the log: all that came while it was syncing go into its next frame.
 const PLANNED_GROUPS_MAX: usize = 8;
 /// Groups that wait to be told. One suffices to keep both busy; more would only lengthen answers.
@@ -84,6 +86,8 @@ pub(crate) struct Shared {
     published: AtomicU64,
     /// The oldest version that can be read.
     history_start: AtomicU64,
+    /// Whether the log waits for something to write.
+    log_idle: AtomicBool,
     /// Why the log takes nothing more, if that is so.
     log_failure: OnceLock<Arc<str>>,
 }
@@ -105,6 +109,7 @@ impl Shared {
             life: AtomicU64::new(0),
             published: AtomicU64::new(0),
             history_start: AtomicU64::new(standing.history_start.micros()),
+            log_idle: AtomicBool::new(true),
             log_failure: OnceLock::new(),
         }
     }

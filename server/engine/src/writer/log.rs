@@ -27,7 +27,7 @@ impl Worker for LogStage {
     fn step(&mut self, pace: Pace) -> Turn {
         let logged = match self.ready.take() {
             Some(logged) => logged,
-            None => match self.apart.take().map_or_else(|| pace.receive(&self.from_plan), Found::Work) {
+            None => match self.apart.take().map_or_else(|| self.receive(pace), Found::Work) {
                 Found::Work(group) => {
                     let group = self.gather(group);
                     self.append(group)
@@ -75,6 +75,15 @@ impl LogStage {
             Ok(bytes) => drop(self.shared.metrics.log_bytes_dropped.inc_by(bytes)),
             Err(error) => tracing::warn!(%error, "a part of the log that is not needed could not be dropped"),
         }
+    }
+
+    fn receive(&self, pace: Pace) -> Found<Group> {
+        self.shared.log_idle.store(true, Ordering::Release);
+        let found = pace.receive(&self.from_plan);
+        if !matches!(found, Found::Nothing) {
+            self.shared.log_idle.store(false, Ordering::Release);
+        }
+        found
     }
 
     /// Adds to a group those that wait behind it: one sync is enough for all of them.

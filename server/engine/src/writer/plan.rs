@@ -12,7 +12,7 @@ use hearth_store::Entry;
 use tokio::sync::mpsc;
 
 use super::puts::{puts, superseded, wipe_puts};
-use super::{Ask, GROUP_BYTES_MAX, Group, Reply, Shared, Wipe};
+use super::{Ask, GROUP_BYTES_MAX, GROUP_COMMITS_IDLE, Group, Reply, Shared, Wipe};
 use crate::admin::{self, AdminEntry};
 use crate::crew::{Found, Handed, Pace, Turn, Worker};
 use crate::keys_seen::{KeysSeen, Seen};
@@ -198,12 +198,20 @@ impl Planner {
                     group.verdicts.push((reply, verdict));
                 }
             }
-            let full = group.verdicts.len() >= self.shared.limits.group_commits_max || group.bytes >= GROUP_BYTES_MAX;
-            next = if full { None } else { self.queue.try_recv().ok() };
+            next = if self.is_full(&group) { None } else { self.queue.try_recv().ok() };
         }
         group.last = self.planned;
         self.unpublished.push_back((self.number, touched));
         group
+    }
+
+    /// Whether a group takes no more. Where the log stands still, a part is enough: who is told of it early comes back while
+    /// the rest is being written, and so neither of the two waits for the other.
+    fn is_full(&self, group: &Group) -> bool {
+        let commits = group.verdicts.len();
+        commits >= self.shared.limits.group_commits_max
+            || group.bytes >= GROUP_BYTES_MAX
+            || (commits >= GROUP_COMMITS_IDLE && self.shared.log_idle.load(Ordering::Acquire))
     }
 
     /// Lets go of what became visible or, after a failure, never will.
