@@ -72,8 +72,8 @@ pub const TARGETS: [Target; 33] = [
         "×",
     )
     .because(
-        "not profiled on its own; the loop by hand has no planner, no feed and no 64 callers, which here share two processors \
-        with sled's background work, as in a burst",
+        "the loop by hand has no planner, no feed and no 64 callers, which here share two processors with sled's background \
+        work, as in a burst",
     ),
     row("one-writer", "one writer: at least 0.6 of the rate of bare `fdatasync`", Bound::AtLeast(0.6), "×").because(
         "a commit is handed over four times (caller, planner, log, feed, caller), and each waking of a thread takes its time; \
