@@ -103,6 +103,15 @@ fn firebase_for_node_says_what_is_equal_and_reads_json_and_bundles() {
 }
 
 #[test]
+fn the_crate_firestore_does_all_it_can() {
+    let beside = || repository().join("target/conform-rust/debug/hearth-conform-rust");
+    let program = std::env::var_os("TEST_CONFORM_RUST").map_or_else(beside, Into::into);
+    installed(&program);
+    let server = Server::start(&[]);
+    run(&server, &mut Command::new(program));
+}
+
+#[test]
 fn what_one_door_writes_the_other_tells_at_the_same_version() {
     let tests = repository().join("tests");
     installed(&tests.join("node_modules/@google-cloud/firestore"));

@@ -65,7 +65,7 @@ fn faults(row: &Row, read: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
             faults.push(format!("{id}: not of the form FILE › NAME"));
             continue;
         };
-        let begins = [format!("test('{name}'"), format!("scene('{name}'"), format!("def {name}(")];
+        let begins = ["test('{}'", "scene('{}'", "def {}(", "fn {}("].map(|begin| begin.replace("{}", name));
         match read(file) {
             None => faults.push(format!("{id}: no such file")),
             Some(text) if begins.iter().any(|begin| text.contains(begin.as_str())) => {}

@@ -108,7 +108,7 @@ async fn queries(db: &FirestoreDb) -> Outcome {
         .filter(|q| {
             q.for_all([q.field(path!(City::n)).greater_than(0), q.field(path!(City::tags)).array_contains("all")])
         })
-        .order_by([(path!(City::n), FirestoreQueryDirection::Descending)])
+        .order(|order| order.fields([order.field(path!(City::n)).desc()]))
         .limit(2)
         .obj()
         .query()
@@ -119,7 +119,7 @@ async fn queries(db: &FirestoreDb) -> Outcome {
         .select()
         .from(CITIES)
         .filter(|q| q.for_any([q.field(path!(City::n)).eq(0), q.field(path!(City::size)).is_in([3.5, 4.5])]))
-        .order_by([(path!(City::n), FirestoreQueryDirection::Ascending)])
+        .order(|order| order.fields([order.field(path!(City::n)).asc()]))
         .start_at(FirestoreQueryCursor::AfterValue(vec![0.into()]))
         .obj()
         .query()
