@@ -125,10 +125,30 @@ fn data_that_are_there_are_not_written_over_and_a_part_of_an_import_is() {
     assert!(server.output().1.contains("was not imported"), "{:?}", server.output());
     // As it is when the import was broken off.
     server.kill9();
-    fs::write(server.data().join("IMPORTING"), "").expect("a folder of ours");
+    fs::write(server.data().join("IMPORTING"), "demo\n").expect("a folder of ours");
     server.restart();
     assert_eq!(everything(&server), golden());
     assert!(!server.data().join("IMPORTING").exists());
+}
+
+#[test]
+fn nothing_is_begun_anew_that_was_gone_on_with_or_is_of_another_project() {
+    let folder = folder();
+    let import = repository().join("tests/golden/export");
+    let broken_off = |project: &str| fs::write(folder.path().join("IMPORTING"), project).expect("a folder of ours");
+    let start = |args: &[&str]| Launch::dev().data(folder.path()).args(args).start();
+    put(&start(&["--project", "demo"]), "types/mine", json!({"n": 1}));
+    let mine = json!({"types/mine": {"n": 1}});
+    let kept = |server: &Server| {
+        assert_eq!(everything(server), mine);
+        assert!(server.output().1.contains("is a part of it, and is kept"), "{:?}", server.output());
+        assert!(!folder.path().join("IMPORTING").exists());
+    };
+    broken_off("demo\n");
+    kept(&start(&[]));
+    assert_eq!(everything(&start(&["--import", text(&import)])), mine);
+    broken_off("shop\n");
+    kept(&start(&["--import", text(&import)]));
 }
 
 #[test]

@@ -62,15 +62,10 @@ impl Folders {
     /// Brings the export in where there are no documents yet. `otherwise` is the project where neither settings nor the
     /// export name one.
     pub(crate) async fn bring_in(&self, settings: &Settings, engine: &Engine, otherwise: &str) -> Result<(), Exit> {
-        let unfinished = !settings.ephemeral && open::is_importing(&settings.data);
+        let unfinished = if settings.ephemeral { None } else { open::importing(&settings.data) };
         let Some(folder) = self.import.clone() else {
-            if unfinished {
-                let data = settings.data.display();
-                tracing::warn!(
-                    "an import into {data} did not come to its end: what is there is a part; start with --import again"
-                );
-            }
-            return Ok(());
+            // From now on it is written to, and nothing of that is to go with the part.
+            return unfinished.map_or(Ok(()), |_| keep_part(settings));
         };
         let failed = |error: &dyn std::fmt::Display| Exit::failed(format!("--import: {error}"));
         let opened = folder.clone();
@@ -82,9 +77,11 @@ impl Folders {
             None => engine.claim_default_project(exported.unwrap_or(otherwise)),
         };
         let database = open_database(engine, &project).await?;
-        if unfinished {
+        if unfinished.as_deref() == Some(project.as_str()) {
             let wipe = database.authorize_wipe(&Caller::Admin).map_err(Exit::failed)?;
             database.wipe(&wipe).await.map_err(|error| failed(&error))?;
+        } else if unfinished.is_some() {
+            keep_part(settings)?;
         }
         let mut place = Place::of(engine.clone(), database);
         if !place.page(None, None, None).await?.1.is_empty() {
@@ -96,11 +93,11 @@ impl Folders {
             return Ok(());
         }
         if !settings.ephemeral {
-            open::mark_importing(&settings.data, true)?;
+            open::mark_importing(&settings.data, Some(project.as_str()))?;
         }
         let count = put(&mut place, found, documents).await.map_err(|error| failed(&error))?;
         if !settings.ephemeral {
-            open::mark_importing(&settings.data, false)?;
+            open::mark_importing(&settings.data, None)?;
         }
         say(format_args!("  imported  {count} documents of {} into {project}", folder.display()));
         Ok(())
@@ -120,6 +117,16 @@ impl Folders {
         }
         Ok(())
     }
+}
+
+/// Goes on with what an import has left that did not come to its end, and says so.
+fn keep_part(settings: &Settings) -> Result<(), Exit> {
+    tracing::warn!(
+        "an import into {} did not come to its end: what is there is a part of it, and is kept; to begin anew, start with \
+         --import and an empty --data",
+        settings.data.display()
+    );
+    open::mark_importing(&settings.data, None)
 }
 
 /// The database of a project that is meant where none is named.

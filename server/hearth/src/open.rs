@@ -3,7 +3,7 @@
 //! ```text
 //! ticket-key      seals tickets, so that they outlive a restart; readable by the owner alone
 //! SERVED          says that `hearth serve` has used the directory: what is in it is no toy
-//! IMPORTING       says that an import has begun and not ended: what is in it is a part
+//! IMPORTING       the project into which an import has begun and not ended: what is in it is a part
 //! ```
 
 use std::fs::{self, OpenOptions};
@@ -94,17 +94,21 @@ pub(crate) fn mark_served(folder: &Path) -> Result<(), Exit> {
     written.map_err(|error| Exit::start(format!("{}: {error}", path.display())))
 }
 
-/// Whether an import has begun that did not come to its end.
-pub(crate) fn is_importing(folder: &Path) -> bool {
-    folder.join(IMPORTING).exists()
+/// The project into which an import has begun that did not come to its end. Of one that cannot be read the name is empty.
+pub(crate) fn importing(folder: &Path) -> Option<String> {
+    let path = folder.join(IMPORTING);
+    path.exists().then(|| fs::read_to_string(path).unwrap_or_default().trim_end().into())
 }
 
-/// Notes that an import begins, or that it has ended.
-pub(crate) fn mark_importing(folder: &Path, begins: bool) -> Result<(), Exit> {
+/// Notes that an import into a project begins, or with none that it has ended.
+pub(crate) fn mark_importing(folder: &Path, project: Option<&str>) -> Result<(), Exit> {
     let path = folder.join(IMPORTING);
-    let noted = match begins {
-        true => fs::write(&path, "an import has begun; when it is done this file is removed\n"),
-        false => fs::remove_file(&path),
+    let noted = match project {
+        Some(project) => fs::File::create(&path).and_then(|mut file| {
+            writeln!(file, "{project}")?;
+            file.sync_all()
+        }),
+        None => fs::remove_file(&path),
     };
     // On disk before the documents are.
     let noted = noted.and_then(|()| fs::File::open(folder)?.sync_all());

@@ -87,11 +87,10 @@ impl Worker for TellStage {
             self.feed.pass(&commit, bytes);
             return Turn::Worked;
         }
-        for (reply, verdict) in std::mem::take(&mut telling.verdicts) {
+        for (reply, verdict) in self.telling.take().into_iter().flat_map(|telling| telling.verdicts) {
             // Whoever asked may have gone; then nobody is to be told.
             let _ = reply.send(verdict);
         }
-        self.telling = None;
         Turn::Worked
     }
 }
