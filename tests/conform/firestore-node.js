@@ -87,6 +87,8 @@ test('documents are made, changed, merged and deleted', async () => {
     ref.delete({ lastUpdateTime: writeTime }),
     refused(GrpcStatus.FAILED_PRECONDITION, /does not match the required base version/),
   );
+  const later = Timestamp.fromMillis(Date.now() + 3_600_000);
+  await assert.rejects(ref.update({ a: 1 }, { lastUpdateTime: later }), refused(GrpcStatus.INVALID_ARGUMENT, /greater than the stored version/));
   await ref.delete({ lastUpdateTime: (await ref.get()).updateTime });
   assert.equal((await ref.get()).exists, false);
   await ref.delete();

@@ -71,6 +71,11 @@ class Sync(unittest.TestCase):
             self.db.document("rooms/none").update({"a": 1})
         with self.assertRaisesRegex(exceptions.FailedPrecondition, "required base version"):
             ref.delete(self.db.write_option(last_update_time=made.update_time))
+        later = ref.get().update_time + datetime.timedelta(hours=1)
+        for change in (ref.delete, lambda option: ref.update({"n": 1}, option)):
+            with self.assertRaisesRegex(exceptions.InvalidArgument, "greater than the stored version"):
+                change(option=self.db.write_option(last_update_time=later))
+        self.assertEqual([doc.id for doc in self.db.get_all([self.db.document("rooms/0"), ref])], ["a", "0"], "found, then missing")
         ref.delete()
         self.assertFalse(ref.get().exists)
         found = {doc.id: doc.exists for doc in self.db.get_all([ref, self.db.document("rooms/b")])}
@@ -247,11 +252,17 @@ class Sync(unittest.TestCase):
         rooms = self.db.collection("rooms")
         some = rooms.where(filter=FieldFilter("n", "<", 10))
         near = rooms.find_nearest("v", Vector([3.0, 1.0]), limit=4, distance_measure=DistanceMeasure.EUCLIDEAN)
-        for query, results in ((some, 10), (near, 4), (some.sum("n"), 1)):
+        for query, results, by in (
+            (some, 10, "(n ASC, __name__ ASC)"),
+            (near, 4, "(__name__ ASC, v VECTOR<2>)"),
+            (some.sum("n"), 1, "(n ASC, __name__ ASC)"),
+        ):
             plan = query.get(explain_options=ExplainOptions(analyze=False)).get_explain_metrics()
-            self.assertTrue(plan.plan_summary.indexes_used)
+            self.assertEqual(plan.plan_summary.indexes_used, [{"query_scope": "Collection", "properties": by}])
             got = query.get(explain_options=ExplainOptions(analyze=True))
-            self.assertEqual((len(got), got.get_explain_metrics().execution_stats.results_returned), (results, results))
+            stats = got.get_explain_metrics().execution_stats
+            self.assertEqual((len(got), stats.results_returned), (results, results))
+            self.assertEqual(stats.debug_stats["billing_details"]["documents_billable"], str(results))
 
     def test_neighbours_of_each_distance(self):
         vectors = {"a": [1, 0, 0], "b": [0, 1, 0], "c": [2, 2, 0], "d": [-1, 0, 0], "short": [1, 0]}

@@ -2,6 +2,7 @@
 //!
 //! gRPC, REST and WebChannel call these and add nothing but their framing. Streams stand in `session` and `writes`.
 
+mod explain;
 mod list;
 mod query;
 mod read;

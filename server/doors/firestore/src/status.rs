@@ -198,6 +198,9 @@ impl Refusal {
             WriteError::AlreadyExists { path } => {
                 Self::new(Code::AlreadyExists, format!("Document already exists: {}", name(&path)))
             }
+            WriteError::Stale { path, expected, actual } if expected > actual => {
+                Self::invalid(format!("Invalid base version, it is greater than the stored version: {}", name(&path)))
+            }
             WriteError::Stale { expected, actual, .. } => Self::stale(expected, actual),
             WriteError::Gone { expected, .. } => Self::stale(expected, Version::ZERO),
             WriteError::Moved { .. } => Self::contention(),
@@ -418,6 +421,11 @@ mod tests {
             WriteError::Stale { path: path.clone(), expected, actual },
             Code::FailedPrecondition,
             "the stored version (9) does not match the required base version (7)",
+        );
+        check(
+            WriteError::Stale { path: path.clone(), expected: actual, actual: expected },
+            Code::InvalidArgument,
+            &format!("Invalid base version, it is greater than the stored version: {name}"),
         );
         check(
             WriteError::TooLarge { path, bytes: 1_048_684 },

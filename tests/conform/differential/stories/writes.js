@@ -108,6 +108,10 @@ export default {
     await story.commit('made again', [write(exists(false))]);
     await story.commit('of another time', [write({ currentDocument: { updateTime: old } })]);
     await story.commit('deleted at another time', [{ delete: story.name(path), currentDocument: { updateTime: old } }]);
+    const later = { seconds: 4_000_000_000 };
+    await story.commit('of a later time', [write({ currentDocument: { updateTime: later } })]);
+    await story.commit('deleted at a later time', [{ delete: story.name(path), currentDocument: { updateTime: later } }]);
+    await story.commit('of a later time where it is not', [story.set('p/never', {}, { currentDocument: { updateTime: later } })]);
     await story.commit('deleted where it must not be but is', [{ delete: story.name(path), ...exists(false) }]);
     const wrote = await story.commit('where it is', [write(exists(true))]);
     const updateTime = wrote?.writeResults[0].updateTime;

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use hearth_auth::Caller;
 use hearth_core::query::{Limit, Query};
-use hearth_core::{DatabaseName, Direction, Document, Map, Version};
+use hearth_core::{DatabaseName, Document, Map, Version};
 use hearth_engine::{Answer, Cost, Database, Pages, QueryRead};
 use hearth_schema::v1::{
     self, run_aggregation_query_request, run_query_request, run_query_response::ContinuationSelector,
 };
-use hearth_schema::well_known::{Duration, Struct, Value as Json, value::Kind as JsonKind};
 use hearth_schema::wkt;
 
+use super::explain::{plan, stats};
 use super::{Answers, Consistency, Door, Snapshot, answers};
 use crate::convert::query::{Asked, aggregation_from, asked_from};
 use crate::convert::{document, time, value};
@@ -41,7 +41,7 @@ impl Door {
             Some(ConsistencySelector::ReadTime(time)) => Consistency::At(time),
         };
         let database = self.database(&parent.database).await?;
-        let plan = request.explain_options.map(|options| (options.analyze, plan(&query)));
+        let plan = request.explain_options.map(|options| (options.analyze, plan(&query, near.as_ref())));
         if let Some((false, plan)) = plan {
             database.authorize_query(caller, query)?;
             let explain_metrics = Some(v1::ExplainMetrics { plan_summary: Some(plan), execution_stats: None });
@@ -101,7 +101,7 @@ impl Door {
             Some(ConsistencySelector::ReadTime(time)) => Consistency::At(time),
         };
         let database = self.database(&parent.database).await?;
-        let plan = request.explain_options.map(|options| (options.analyze, plan(&query)));
+        let plan = request.explain_options.map(|options| (options.analyze, plan(&query, None)));
         if let Some((false, plan)) = plan {
             database.authorize_query(caller, query)?;
             let explain_metrics = Some(v1::ExplainMetrics { plan_summary: Some(plan), execution_stats: None });
@@ -211,39 +211,4 @@ fn seen_first(query: &Arc<Query>, version: Version, first: &[Arc<Document>], is_
         None => false,
     };
     QueryRead { query: query.clone(), version, last_returned, filled }
-}
-
-fn text(text: impl Into<String>) -> Json {
-    Json { kind: Some(JsonKind::StringValue(text.into())) }
-}
-
-/// What a query would read by: the order of names within its source.
-fn plan(query: &Query) -> v1::PlanSummary {
-    use hearth_core::query::Source;
-    let scope = match query.source() {
-        Source::Collection(_) | Source::Documents(_) => "Collection",
-        Source::Group { .. } | Source::Below(_) => "Collection group",
-    };
-    let descending =
-        query.orders().first().is_some_and(|order| order.field.is_name() && order.direction == Direction::Descending);
-    let properties = if descending { "(__name__ DESC)" } else { "(__name__ ASC)" };
-    let fields = [("query_scope".to_owned(), text(scope)), ("properties".to_owned(), text(properties))];
-    v1::PlanSummary { indexes_used: vec![Struct { fields: fields.into() }] }
-}
-
-/// What a query cost.
-fn stats(results: usize, cost: Cost) -> v1::ExecutionStats {
-    let debug = [
-        ("documents_scanned".to_owned(), text(cost.read.to_string())),
-        ("index_entries_scanned".to_owned(), text(cost.scanned.to_string())),
-    ];
-    v1::ExecutionStats {
-        results_returned: results as i64,
-        execution_duration: Some(Duration {
-            seconds: (cost.micros / 1_000_000) as i64,
-            nanos: (cost.micros % 1_000_000 * 1_000) as i32,
-        }),
-        read_operations: results.max(1) as i64,
-        debug_stats: Some(Struct { fields: debug.into() }),
-    }
 }

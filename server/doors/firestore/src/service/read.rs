@@ -39,7 +39,7 @@ impl Door {
         }
     }
 
-    /// `BatchGetDocuments`: each name once, found or missing, all at one version.
+    /// `BatchGetDocuments`: each name once, all at one version; what was found stands before what is missing, as in Firestore.
     pub(crate) async fn batch_get_documents(
         &self,
         caller: &Caller,
@@ -74,6 +74,8 @@ impl Door {
             self.note_document(&snapshot, (*path).clone(), document.as_ref().map(|document| document.updated));
             got.push(((*path).clone(), document));
         }
+        // A stable sort: what was found keeps the sequence of the names.
+        got.sort_by_key(|(_, document)| document.is_none());
         let read_time = Some(time(snapshot.at));
         // An id of a transaction stands in front, alone, so that it is there however little is found.
         let first = (!snapshot.began.is_empty()).then_some(v1::BatchGetDocumentsResponse {
