@@ -78,6 +78,14 @@ fn google_cloud_firestore_for_node_does_by_rest_what_needs_no_stream() {
 }
 
 #[test]
+fn firebase_admin_does_all_it_can_by_grpc_and_rest() {
+    let tests = repository().join("tests");
+    installed(&tests.join("node_modules/firebase-admin"));
+    let server = Server::start(&[]);
+    run(&server, Command::new("node").arg("--test").arg(tests.join("conform/firebase-admin.js")).current_dir(&tests));
+}
+
+#[test]
 fn firebase_lite_does_all_it_can() {
     let tests = repository().join("tests");
     installed(&tests.join("conform/web/node_modules/firebase"));

@@ -1,4 +1,5 @@
-//! What only dev does: believing tokens that nobody signed, as the emulators of Firebase do.
+//! What only dev does: believing tokens that nobody signed, as the emulators of Firebase do, and the credentials of Google's
+//! own servers, which a client sends by REST although an emulator is named.
 
 use crate::caller::{Caller, User};
 use crate::jwt::{self, Unverified};
@@ -7,6 +8,27 @@ use crate::{claims, mint};
 
 /// The credential that makes an admin in dev. Source: firebase-admin with an emulator's address set.
 pub(crate) const OWNER: &str = "owner";
+
+/// How an access token of Google's OAuth begins. Nobody but Google can say whose it is; its emulator takes each for an admin's.
+const ACCESS: &str = "ya29.";
+
+/// How the mail address of a service account ends.
+const SERVICE_ACCOUNT: &str = ".gserviceaccount.com";
+
+/// Whether a credential is one that makes an admin in dev, whoever shows it.
+pub(crate) fn is_admin(credential: &str) -> bool {
+    credential == OWNER || credential.starts_with(ACCESS)
+}
+
+/// Whether a token is the one that a service account signs for itself, in place of an access token: an admin's, for it is
+/// one in the cloud, past all rules. One that is for exchange names its audience and is none.
+///
+/// Source: `@google-cloud/firestore` and firebase-admin with `preferRest` and a key, which they also use before an emulator.
+pub(crate) fn is_service_account(token: &Unverified<'_>) -> bool {
+    let text = |name| claims::text(&token.claims, name);
+    let is_own = text("iss").is_some_and(|issuer| issuer.ends_with(SERVICE_ACCOUNT) && text("sub") == Some(issuer));
+    is_own && text("aud") != Some(mint::CUSTOM_TOKEN_AUDIENCE)
+}
 
 /// The caller whom an unsigned token names: `alg` none and an empty signature. Its expiry is not looked at.
 ///
