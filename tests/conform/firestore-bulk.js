@@ -2,6 +2,8 @@
 // neighbours. FIRESTORE_EMULATOR_HOST says where the server is. Each test has a database of its own.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import http2 from 'node:http2';
 import { after, test } from 'node:test';
 import firestore from '@google-cloud/firestore';
 
@@ -176,4 +178,13 @@ test('neighbours stand in order of each distance, behind filters, within a thres
   assert.deepEqual(ids(await near({ distanceMeasure: 'EUCLIDEAN', limit: 1 }, points.where(Filter.or(Filter.where('even', '==', false), Filter.where('in.v', '==', FieldValue.vector([2, 2, 0])))))), ['zero']);
   const selected = await near({ distanceMeasure: 'EUCLIDEAN', limit: 1 }, points.select('even', 'far'));
   assert.deepEqual(selected.docs[0].data(), { even: true, far: 0 });
+});
+
+test('one connection holds the streams of a thousand clients: those of one process share it', { timeout: 60_000 }, async () => {
+  const session = http2.connect(`http://${process.env.FIRESTORE_EMULATOR_HOST}`);
+  // One that finds no place would wait for the end of another.
+  const streams = Array.from({ length: 1_000 }, () => session.request({ ':path': '/p/streams/db/rooms', accept: 'text/event-stream' }));
+  const answers = await Promise.all(streams.map(stream => once(stream, 'response')));
+  assert.deepEqual([...new Set(answers.map(([headers]) => headers[':status']))], [200]);
+  session.destroy();
 });

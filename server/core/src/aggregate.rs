@@ -161,7 +161,11 @@ impl Sum {
     fn mean(&self) -> Value {
         match self.integers + self.finite + self.nan + self.above + self.below {
             0 => Value::Null,
-            count => Value::Double(self.divided(count)),
+            // Firestore divides the sum as it is answered: one that no double can hold has no finite mean.
+            count => match self.divided(1) {
+                sum if sum.is_finite() => Value::Double(self.divided(count)),
+                sum => Value::Double(sum),
+            },
         }
     }
 
@@ -331,7 +335,8 @@ mod tests {
         use Value::Double;
         check(&[0.1; 10].map(Double), expect!["[Integer(10), Double(1.0), Double(0.1)]"]);
         check(&[1e308, 1e308, -1e308, 1.0, -1e308].map(Double), expect!["[Integer(5), Double(1.0), Double(0.2)]"]);
-        check(&[f64::MAX, f64::MAX].map(Double), expect!["[Integer(2), Double(inf), Double(1.7976931348623157e308)]"]);
+        check(&[f64::MAX, f64::MAX].map(Double), expect!["[Integer(2), Double(inf), Double(inf)]"]);
+        check(&[f64::MIN, f64::MIN].map(Double), expect!["[Integer(2), Double(-inf), Double(-inf)]"]);
         check(&[5e-324, 0.0].map(Double), expect!["[Integer(2), Double(5e-324), Double(0.0)]"]);
         check(&[5e-324, 5e-324, 5e-324, 0.0].map(Double), expect!["[Integer(4), Double(1.5e-323), Double(5e-324)]"]);
     }

@@ -173,7 +173,7 @@ impl Write {
     }
 
     /// What is done, where, and the transforms, to be used up.
-    pub(crate) fn into_parts(self) -> (DocPath, Operation, Vec<FieldTransform>) {
+    pub fn into_parts(self) -> (DocPath, Operation, Vec<FieldTransform>) {
         (self.path, self.operation, self.transforms)
     }
 }

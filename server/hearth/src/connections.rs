@@ -38,8 +38,9 @@ const HEADERS_TIME_MAX: Duration = Duration::from_secs(10);
 const HEADERS_BYTES_MAX: usize = 64 << 10;
 /// Header lines of one request.
 const HEADERS_MAX: usize = 100;
-/// Requests that one HTTP/2 connection may have open.
-const STREAMS_MAX: u32 = 256;
+/// Requests that one HTTP/2 connection may have open. All of Firestore's clients in one process of Node share a connection, two
+/// streams each that stay for a minute, and wait in silence where it is full.
+const STREAMS_MAX: u32 = 4_096;
 /// Streams that a peer may have reset before we looked at them; beyond that it is attacking. Source: CVE-2023-44487.
 const STREAMS_RESET_MAX: usize = 64;
 /// How long a peer may take nothing of what is sent to it. Whoever stalls for longer is cut off, whatever it listens to.

@@ -2,7 +2,6 @@
 
 /** What the emulator refuses and Hearth answers: its words, and why Hearth does. */
 const ANSWERED = [
-  [/cannot contain more fields after the key/, 'orders behind the name are allowed: they change nothing'],
   [/Only a single 'NOT_EQUAL', 'NOT_IN'/, 'any number of != and not-in'],
   [/'NOT_IN' cannot be used in the same query/, 'not-in beside in, array-contains-any and or'],
   [/A maximum of 1 'ARRAY_CONTAINS' filter/, 'any number of array-contains'],
@@ -11,12 +10,9 @@ const ANSWERED = [
   [/Too many disjunctions after normalization/, 'more than 30 disjunctions'],
   [/does not support descending key scans/, 'names in falling order'],
   [/Cannot convert a vector value in an array/, 'a vector within an array'],
-  [/Equality on key is not allowed if there are other inequality/, 'a name beside any other filter'],
 ];
 
 const INVALID_ARGUMENT = 3;
-const NOT_FOUND = 5;
-const ALREADY_EXISTS = 6;
 const FAILED_PRECONDITION = 9;
 
 /** @type {{ why: string, applies: (difference: any) => boolean }[]} */
@@ -26,11 +22,6 @@ export const KNOWN = [
     applies: ({ ours, theirs }) =>
       [INVALID_ARGUMENT, FAILED_PRECONDITION].includes(theirs?.code) && ours?.code === undefined && words.test(theirs.message),
   })),
-  {
-    why: 'refused by both, in other words: what another write of the same commit has made impossible',
-    applies: ({ ours, theirs }) =>
-      [NOT_FOUND, ALREADY_EXISTS].includes(ours?.code) && /Cannot .* then (insert|update|delete) an entity/.test(theirs?.message ?? ''),
-  },
   {
     // Seen with `__name__ desc` and `__name__ == …`, in the emulator alone.
     why: 'the emulator finds nothing by an equal name in falling order',

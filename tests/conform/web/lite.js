@@ -12,7 +12,7 @@ const fresh = clients(sdk, 'lite');
 // This SDK reads only the HTTP status of a refusal: 400 is 'failed-precondition' to it, whatever the body says.
 const INVALID = 'failed-precondition';
 
-tests(sdk, fresh, { read: getDoc, count: sdk.getCount, numbers: sdk.getAggregate });
+tests(sdk, fresh, { read: getDoc, all: getDocs, count: sdk.getCount, numbers: sdk.getAggregate, invalid: INVALID });
 
 test('a contended counter is counted by transactions to the last one', async () => {
   const db = fresh();

@@ -36,7 +36,9 @@ function listening(what) {
   return { until, stop };
 }
 
-tests(sdk, fresh, { read: getDocFromServer, count: sdk.getCountFromServer, numbers: sdk.getAggregateFromServer });
+tests(sdk, fresh, {
+  read: getDocFromServer, all: getDocsFromServer, count: sdk.getCountFromServer, numbers: sdk.getAggregateFromServer, invalid: 'invalid-argument',
+});
 
 // Older versions have no such transforms.
 test('the larger and the smaller of two numbers are kept', { skip: !maximum }, async () => {
@@ -120,6 +122,43 @@ test('a transaction is tried again when another came first, and a contended coun
   await Promise.all(Array.from({ length: 8 }, (_, n) => add(n % 2 ? db : other)));
   assert.equal((await getDocFromServer(ref)).data().n, 19);
   await assert.rejects(runTransaction(db, async () => { throw new Error('mine'); }), /mine/);
+});
+
+test('what a transaction makes of a document by two steps, there or not, read before or not', async () => {
+  const db = fresh();
+  const rooms = collection(db, 'rooms');
+  const steps = {
+    get: (transaction, ref) => transaction.get(ref),
+    del: (transaction, ref) => transaction.delete(ref),
+    set: (transaction, ref, n) => transaction.set(ref, { n }),
+    update: (transaction, ref, n) => transaction.update(ref, { n }),
+  };
+  const outcome = async (isThere, ...names) => {
+    const ref = doc(rooms);
+    if (isThere) await setDoc(ref, { n: 0 });
+    const run = runTransaction(db, async transaction => {
+      for (const [n, name] of names.entries()) await steps[name](transaction, ref, n);
+    });
+    const code = await run.then(() => undefined, error => error.code);
+    return code ?? (await getDocFromServer(ref)).data()?.n ?? 'gone';
+  };
+  for (const isThere of [true, false]) {
+    for (const before of [['get'], []]) {
+      const check = async (want, ...names) => assert.equal(await outcome(isThere, ...before, ...names), want, String([isThere, ...before, ...names]));
+      const last = before.length + 1;
+      await check('gone', 'del', 'del');
+      await check('invalid-argument', 'del', 'update');
+      await check(last, 'del', 'set');
+      await check('gone', 'set', 'del');
+      await check(last, 'set', 'update');
+      await check(last, 'set', 'set');
+      // What was read as missing is refused by the client itself.
+      const failure = before.length ? 'invalid-argument' : 'not-found';
+      await check(isThere ? 'gone' : failure, 'update', 'del');
+      await check(isThere ? last : failure, 'update', 'update');
+      await check(isThere ? last : failure, 'update', 'set');
+    }
+  }
 });
 
 test('what is written without a network is seen at once, and arrives in its order when there is one', async () => {

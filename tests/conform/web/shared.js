@@ -38,7 +38,7 @@ export async function cities(sdk, db) {
   return sdk.collection(db, 'cities');
 }
 
-/** The tests. `ask` says how the SDK reads a document of the server, counts and aggregates. */
+/** The tests. `ask` says how the SDK reads documents of the server, counts and aggregates, and what it calls an argument that makes no sense. */
 export function tests(sdk, fresh, ask) {
   const {
     addDoc, and, arrayRemove, arrayUnion, average, Bytes, collection, collectionGroup, count, deleteDoc, deleteField, doc, documentId,
@@ -122,5 +122,86 @@ export function tests(sdk, fresh, ask) {
     batch.update(doc(db, 'rooms/missing'), { n: 1 });
     await assert.rejects(batch.commit(), refused('not-found'));
     assert.equal((await ask.read(doc(db, 'rooms/a'))).exists(), false);
+  });
+
+  test('what no order of names could answer is refused in the cloud’s words', async () => {
+    const all = await cities(sdk, fresh());
+    const check = async (words, ...constraints) => assert.rejects(ask.all(query(all, ...constraints)), error => {
+      refused(ask.invalid)(error);
+      assert.match(error.message, words);
+      return true;
+    });
+    const behind = /order by clause cannot contain more fields after the key/;
+    await check(behind, where('n', '!=', 1), orderBy(documentId()));
+    await check(behind, orderBy(documentId()), orderBy('n'));
+    const beside = /Equality on key is not allowed if there are other inequality fields and key does not appear in inequalities\./;
+    await check(beside, where('n', '!=', 1), where(documentId(), '==', 'a'));
+    await check(beside, where('n', '>', 1), where(documentId(), 'in', ['a', 'b']));
+    const found = async (want, ...constraints) => assert.equal(ids(await ask.all(query(all, ...constraints))), want);
+    await found('de', where('n', '>', 1), where(documentId(), '>', 'c'));
+    await found('b', where('even', '==', true), where(documentId(), '==', 'b'));
+  });
+
+  test('writes to one document that can never stand together are refused as such', async () => {
+    const db = fresh();
+    const [there, missing] = [doc(db, 'rooms/there'), doc(db, 'rooms/missing')];
+    await setDoc(there, { n: 0 });
+    for (const ref of [there, missing]) {
+      await assert.rejects(writeBatch(db).delete(ref).update(ref, { n: 1 }).commit(), refused(ask.invalid));
+      await writeBatch(db).delete(ref).set(ref, { n: 1 }).update(ref, { n: 2 }).commit();
+      assert.deepEqual((await ask.read(ref)).data(), { n: 2 });
+      await writeBatch(db).update(ref, { n: 3 }).delete(ref).delete(ref).commit();
+      assert.equal((await ask.read(ref)).exists(), false);
+    }
+  });
+
+  test('names and texts stand in the cloud’s order, whatever they are made of', async () => {
+    const db = fresh();
+    const names = [
+      '__id-9223372036854775808__', '__id-2__', '__id7__', '__id12__', '__id9223372036854775807__',
+      '12', '7', 'A', 'Aa', '__id', '__id1_', '_id1__', 'a', 'é', '你', '︒', 'Ｐ', '🄟', '😀',
+    ];
+    const all = collection(db, 'names');
+    const batch = writeBatch(db);
+    for (const name of names.toReversed()) {
+      const place = names.indexOf(name);
+      batch.set(doc(all, name), { place, text: name, list: [name], map: { in: name }, key: { [name.replace(/^__/, '')]: true } });
+    }
+    await batch.commit();
+    const check = async (want, ...constraints) => {
+      assert.deepEqual((await ask.all(query(all, ...constraints))).docs.map(one => one.id), want);
+    };
+    await check(names);
+    await check(names, orderBy(documentId()));
+    await check(names.slice(3, 9), where(documentId(), '>', '__id7__'), where(documentId(), '<=', 'Aa'));
+    // Texts go by their code points alone.
+    const points = (a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b));
+    for (const field of ['text', 'list', 'map.in']) await check(names.toSorted(points), orderBy(field));
+    await check(['你', '︒', 'Ｐ', '🄟', '😀'], where('key', '>=', { 你: true }), orderBy('key'));
+  });
+
+  test('documents below names of any letters are found, counted and read', async () => {
+    const db = fresh();
+    for (const path of ['odd!@#$%^&*()_+/sub', 'a b/ä?y&z=1', '%2F/%25', '..a/:commit']) {
+      const all = collection(db, `rooms/${path}`);
+      const { id } = await addDoc(all, { n: 1 });
+      assert.equal((await ask.count(all)).data().count, 1, path);
+      assert.equal(ids(await ask.all(all)), id);
+      assert.deepEqual((await ask.read(doc(all, id))).data(), { n: 1 });
+    }
+  });
+
+  test('numbers at their edges are summed and averaged as the cloud does', async () => {
+    const db = fresh();
+    const max = Number.MAX_VALUE;
+    for (const [numbers, want] of [
+      [[max, max], [Infinity, Infinity]], [[-max, -max], [-Infinity, -Infinity]], [[max, max, -max, -max], [0, 0]],
+      [[5, NaN], [NaN, NaN]], [[5, '3', [1]], [5, 5]], [[], [0, null]], [[5e-324], [5e-324, 5e-324]], [[5e-324, 0], [5e-324, 0]],
+    ]) {
+      const all = collection(db, `rooms/${String(numbers.length)}/${JSON.stringify(numbers).replaceAll('/', '')}`);
+      for (const n of numbers) await addDoc(all, { n });
+      const { total, mean } = (await ask.numbers(all, { total: sum('n'), mean: average('n') })).data();
+      assert.deepEqual([total, mean], want, String(numbers));
+    }
   });
 }

@@ -1,6 +1,8 @@
 //! Between the core's types and Firestore's messages: values and documents here, queries and writes below.
 
+mod named;
 pub(crate) mod query;
+mod together;
 pub(crate) mod write;
 
 use std::collections::BTreeMap;

@@ -9,7 +9,7 @@ use hearth_schema::v1;
 use crate::bounds::Bounds;
 use crate::convert;
 use crate::convert::query::{asked_from, orders_from};
-use crate::convert::write::writes_from;
+use crate::convert::write::commit_from;
 use crate::names;
 use crate::rest;
 use crate::service::PageToken;
@@ -53,7 +53,7 @@ pub fn run_query(request: v1::RunQueryRequest) {
 /// What writes that came over gRPC mean.
 pub fn commit(request: v1::CommitRequest) {
     if let Ok(database) = names::database(&request.database) {
-        let _ = writes_from(&database, request.writes, Bounds::Cloud);
+        let _ = commit_from(&database, request.writes, Bounds::Cloud);
     }
 }
 

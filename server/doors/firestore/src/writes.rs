@@ -5,7 +5,7 @@ use hearth_core::write::Write;
 use hearth_schema::v1;
 
 use crate::bounds::Bounds;
-use crate::convert::write::writes_from;
+use crate::convert::write::commit_from;
 use crate::names;
 use crate::service::Batch;
 use crate::status::Refusal;
@@ -47,7 +47,7 @@ impl Writes {
             let message = format!("All writes of a stream are of one database, here {}", self.database);
             return Err(Refusal::invalid(message));
         }
-        writes_from(&self.database, request.writes, bounds)
+        commit_from(&self.database, request.writes, bounds)
     }
 
     /// The answer to a batch.

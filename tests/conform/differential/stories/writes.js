@@ -139,6 +139,32 @@ export default {
     await story.commit('made and deleted', [story.set('p/e', { n: 2 }), { delete: story.name('p/e') }]);
     await story.read('gone', 'p/e');
   },
+  'two and three writes of one document in one commit': async story => {
+    const there = is => ({ currentDocument: { exists: is } });
+    const remove = (path, more) => ({ delete: story.name(path), ...more });
+    const kinds = {
+      set: path => story.set(path, { n: 1 }), update: path => story.set(path, { n: 2 }, there(true)), create: path => story.set(path, { n: 3 }, there(false)),
+      merge: path => story.merge(path, ['n'], { n: 4 }), add: path => story.transform(path, { fieldPath: 'n', increment: value(1) }),
+      delete: path => remove(path), 'delete there': path => remove(path, there(true)), 'delete missing': path => remove(path, there(false)),
+      verify: path => ({ verify: story.name(path), ...there(true) }),
+      'update of a time': path => story.set(path, { n: 5 }, { currentDocument: { updateTime: { seconds: 5 } } }),
+      'delete of a time': path => remove(path, { currentDocument: { updateTime: { seconds: 5 } } }),
+    };
+    let count = 0;
+    for (const isThere of [true, false]) {
+      const tell = async (...names) => {
+        const path = `w/d${count++}`;
+        if (isThere) await story.given({ [path]: { n: 0 } });
+        // The results of those that stand are compared elsewhere.
+        await story.ask(`${isThere ? 'there' : 'missing'}: ${names.join(', ')}`, 'Commit', { writes: names.map(name => kinds[name](path)) }, () => 'done');
+        await story.read(`afterwards ${count}`, path);
+      };
+      for (const first of Object.keys(kinds)) for (const second of Object.keys(kinds)) await tell(first, second);
+      for (const third of ['update', 'create', 'delete there']) {
+        for (const names of [['set', 'delete'], ['delete', 'set'], ['delete', 'create'], ['create', 'delete'], ['create', 'update'], ['update', 'delete']]) await tell(...names, third);
+      }
+    }
+  },
   'a batch with mixed results': async story => {
     await story.given({ 'b/a': { n: 1 }, 'b/b': { n: 1 } });
     const mixed = answer => ({ results: answer.writeResults, codes: answer.status.map(one => one.code ?? 0) });

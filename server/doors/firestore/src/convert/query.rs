@@ -11,6 +11,7 @@ use hearth_schema::v1::structured_query::unary_filter::OperandType;
 use hearth_schema::v1::structured_query::{composite_filter, field_filter, unary_filter};
 use hearth_schema::v1::{self, structured_query as wire};
 
+use super::named::check_named;
 use super::{path_from, value_from};
 use crate::bounds::Bounds;
 use crate::names::Parent;
@@ -36,6 +37,7 @@ pub(crate) fn asked_from(parent: &Parent, query: v1::StructuredQuery, bounds: Bo
         }
     }
     let mut spec = spec_from(parent, query)?;
+    check_named(&spec)?;
     let near = match near {
         None => None,
         Some(near) => Some(near_from(near, spec.select.take())?),
@@ -296,6 +298,7 @@ pub(crate) fn aggregation_from(
         return Err(Refusal::invalid("Neighbours of a vector cannot be aggregated"));
     }
     let mut spec = spec_from(parent, documents)?;
+    check_named(&spec)?;
     let (mut aliases, mut unnamed) = (Vec::with_capacity(count), 0);
     for aggregation in query.aggregations {
         let alias = match aggregation.alias {

@@ -5,12 +5,22 @@ use hearth_core::{DatabaseName, Map};
 use hearth_schema::v1::document_transform::field_transform::{ServerValue, TransformType};
 use hearth_schema::v1::{self, precondition::ConditionType, write::Operation as Wire};
 
+use super::together::together;
 use super::{document_from, mask_from, path_from, time, value_from, version_from};
 use crate::bounds::Bounds;
 use crate::names;
 use crate::status::Refusal;
 
-/// The writes of one request, all to documents of `database`.
+/// The writes of one commit, all to documents of `database`.
+pub(crate) fn commit_from(
+    database: &DatabaseName,
+    writes: Vec<v1::Write>,
+    bounds: Bounds,
+) -> Result<Vec<Write>, Refusal> {
+    together(writes_from(database, writes, bounds)?)
+}
+
+/// The writes of one request, each for itself.
 pub(crate) fn writes_from(
     database: &DatabaseName,
     writes: Vec<v1::Write>,

@@ -13,7 +13,7 @@ use hearth_schema::{rpc, v1};
 
 use super::Door;
 use crate::convert::query::{collection, collection_id_from};
-use crate::convert::write::{precondition_from, result, update_from, writes_from};
+use crate::convert::write::{commit_from, precondition_from, result, update_from, writes_from};
 use crate::convert::{document_from, mask_from, masked, time};
 use crate::names;
 use crate::status::{Code, Refusal};
@@ -114,7 +114,7 @@ impl Door {
         request: v1::CommitRequest,
     ) -> Result<v1::CommitResponse, Refusal> {
         let name = names::database(&request.database)?;
-        let writes = writes_from(&name, request.writes, self.bounds)?;
+        let writes = commit_from(&name, request.writes, self.bounds)?;
         let database = self.database(&name).await?;
         let Batch { write_results, commit_time } = match request.transaction.is_empty() {
             true => self.commit_batch(caller, &database, writes).await?,
