@@ -178,6 +178,17 @@ class Sync(unittest.TestCase):
         future = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
         with self.assertRaisesRegex(exceptions.InvalidArgument, "future"):
             ref.get(read_time=future)
+        # History is kept for an hour; that nothing was there before makes no difference.
+        long_ago = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(minutes=61)
+        for read in (
+            lambda: ref.get(read_time=long_ago),
+            lambda: list(self.db.collection("rooms").stream(read_time=long_ago)),
+            lambda: self.db.collection("rooms").count().get(read_time=long_ago),
+            lambda: list(self.db.collections(read_time=long_ago)),
+            lambda: list(self.db.collection_group("rooms").get_partitions(2, read_time=long_ago)),
+        ):
+            with self.assertRaisesRegex(exceptions.FailedPrecondition, "too old"):
+                read()
 
     def test_listeners_of_queries_and_documents_hear_every_change(self):
         told = queue.Queue()

@@ -518,6 +518,11 @@ impl Engine {
         self.inner.common.metrics.clone()
     }
 
+    /// How long superseded versions are kept at least, unless their bytes become too many.
+    pub fn history(&self) -> Duration {
+        self.inner.common.limits.history
+    }
+
     /// The time.
     pub fn clock(&self) -> &dyn Clock {
         &*self.inner.common.clock

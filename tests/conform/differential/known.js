@@ -38,7 +38,6 @@ export const STEPS = [
   { at: /names that are none › long/, why: 'a name of more than 6 KiB is refused, as in production' },
   { at: /NOT_IN of (eleven|thirty)|contains twice|contains and any|eleven inequalities/, why: 'queries over the limits of Firestore are answered' },
   { at: /a value too deep|a list in a list|in a list$/, why: 'a value that cannot be stored is refused where it is compared with: the emulator finds nothing' },
-  { at: /get long ago|query long ago|of long ago/, theirs: /too old/, why: 'a time before everything is answered, with nothing, while history is kept' },
   { at: /requests without sense › 501 transforms/, why: 'over 500 transforms of one document are refused, as documented' },
   { at: /lists of documents ›/, theirs: /refused 2|"more":true|Invalid order by|not asked|order when|"all":/, why: 'lists: the emulator fails at pages of an ordered list, tells of a next page that is empty, and masks nothing where missing ones are shown' },
   { at: /^collections ›/, why: 'collections: the emulator tells of a next page that is empty' },

@@ -183,6 +183,17 @@ impl Door {
         Ok(database.visible())
     }
 
+    /// The version of a time that a request wants to read at. One from before all that is sure to be kept is refused, also
+    /// where nothing has been forgotten yet, or nothing was there: as in Firestore, for clients are to meet it at once.
+    fn version_at(&self, time: wkt::Timestamp) -> Result<Version, Refusal> {
+        let version = version_from(time)?;
+        let kept = u64::try_from(self.engine.history().as_micros()).unwrap_or(u64::MAX);
+        match version.micros() < self.engine.clock().micros().saturating_sub(kept) {
+            true => Err(Refusal::too_old(&format!("history is kept for {} s", kept / 1_000_000))),
+            false => Ok(version),
+        }
+    }
+
     /// A version, if it can be read: it has come, and is not forgotten.
     async fn readable(&self, database: &Database, caller: &Caller, at: Version) -> Result<Version, Refusal> {
         let any = DocPath::parse("a/a").expect("two short ids make a path");
@@ -231,7 +242,7 @@ impl Door {
         let kind = match options.mode {
             Some(Mode::ReadOnly(read_only)) => Kind::ReadOnly(match read_only.consistency_selector {
                 Some(ConsistencySelector::ReadTime(time)) => {
-                    self.readable(database, caller, version_from(time)?).await?
+                    self.readable(database, caller, self.version_at(time)?).await?
                 }
                 None => self.newest(database, caller).await?,
             }),
@@ -269,7 +280,7 @@ impl Door {
                 return Ok(Snapshot { at, noting: None, began: Vec::new() });
             }
             Consistency::At(time) => {
-                return Ok(Snapshot { at: version_from(time)?, noting: None, began: Vec::new() });
+                return Ok(Snapshot { at: self.version_at(time)?, noting: None, began: Vec::new() });
             }
             Consistency::Transaction(id) => {
                 (self.book().find(self.now(), &id, database.name(), &caller.scope())?, Vec::new())

@@ -214,6 +214,11 @@ impl Refusal {
         }
     }
 
+    /// A time that nothing can be read at any more, and why.
+    pub(crate) fn too_old(why: &str) -> Self {
+        Self::new(Code::FailedPrecondition, format!("The requested 'read_time' is too old. ({why})"))
+    }
+
     fn stale(expected: Version, actual: Version) -> Self {
         let message = format!("the stored version ({actual}) does not match the required base version ({expected})");
         Self::new(Code::FailedPrecondition, message)
@@ -310,7 +315,7 @@ impl From<ReadError> for Refusal {
         let text = error.to_string();
         match error {
             ReadError::NotYet { .. } => Self::invalid("The requested 'read_time' cannot be in the future."),
-            ReadError::Forgotten { .. } => Self::new(Code::FailedPrecondition, text),
+            ReadError::Forgotten { .. } => Self::too_old(&text),
             ReadError::TooMany { .. } | ReadError::TooManyListeners { .. } => Self::new(Code::ResourceExhausted, text),
             ReadError::Deadline { .. } => Self::new(Code::DeadlineExceeded, text),
             ReadError::ForeignToken => Self::invalid(text),
