@@ -76,10 +76,6 @@ impl Bounds {
                 CONDITIONS_MAX
             )));
         }
-        let is_name = |order: &wire::Order| order.field.as_ref().is_some_and(|field| field.field_path == "__name__");
-        if query.order_by.iter().position(is_name).is_some_and(|place| place + 1 < orders) {
-            return Err(Refusal::invalid("order by clause cannot contain more fields after the key"));
-        }
         Ok(())
     }
 
