@@ -150,6 +150,10 @@ test('a plan is told without running, and with what running cost', async () => {
   for await (const one of some.explainStream({ analyze: true })) streamed.push(one);
   assert.equal(streamed.filter(({ document }) => document).length, 10);
   assert.equal(streamed.filter(({ metrics }) => metrics).length, 1);
+  assert.ok(streamed.length === 10 && streamed[9].metrics, 'what it cost comes with the last document');
+  const none = [];
+  for await (const one of db.collection('none').explainStream({ analyze: true })) none.push(one);
+  assert.ok(none.length === 1 && !none[0].document && none[0].metrics.executionStats.resultsReturned === 0);
 });
 
 test('neighbours stand in order of each distance, behind filters, within a threshold', async () => {

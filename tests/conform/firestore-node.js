@@ -205,6 +205,10 @@ test('collection groups, aggregations, partitions and plans', async () => {
     count: AggregateField.count(), sum: AggregateField.sum('n'), mean: AggregateField.average('half'),
   }).get();
   assert.deepEqual(sums.data(), { count: 10, sum: 190, mean: 9.5 });
+  const halves = db.collection('halves');
+  for (const n of [4.8, 5.9, 6.0, 7.1, 8.2]) await halves.add({ n });
+  const mean = await halves.aggregate({ sum: AggregateField.sum('n'), mean: AggregateField.average('n') }).get();
+  assert.deepEqual(mean.data(), { sum: 32, mean: 6.4 }, 'the mean is the sum as it is told, divided');
   const none = await db.collection('none').aggregate({ sum: AggregateField.sum('n'), mean: AggregateField.average('n') }).get();
   assert.deepEqual(none.data(), { sum: 0, mean: null });
   // What is summed also orders, where the query says no other order: a limit takes the least, of those that have the field.

@@ -227,19 +227,8 @@ impl Numbers {
         match self.special {
             _ if self.count == 0 => Value::Null,
             Some(special) => Value::Double(special),
-            None => Value::Double(quotient(self.quarters, self.count * 4)),
+            // The sum as it is told, divided: rounded twice.
+            None => Value::Double(self.quarters as f64 / 4.0 / self.count as f64),
         }
     }
-}
-
-/// A quotient rounded once. Small numbers are exact doubles and the processor rounds; large ones are divided with 50
-/// bits to spare and a last bit for the rest.
-fn quotient(above: i128, below: i128) -> f64 {
-    if above.unsigned_abs() < 1 << 53 {
-        return above as f64 / below as f64;
-    }
-    let wide = above.unsigned_abs() << 50;
-    let below = below.unsigned_abs();
-    let size = ((wide / below) | u128::from(!wide.is_multiple_of(below))) as f64 / (1_u64 << 50) as f64;
-    if above < 0 { -size } else { size }
 }

@@ -1,7 +1,8 @@
 //! Aggregates: counts, sums and means that can be added to and taken from, in any sequence, with one result.
 //!
 //! A one-shot answer and a live one use the same [`Tally`], so they agree to the last bit: integers are summed in 128
-//! bits, doubles in a fixed-point number wide enough for all of them, and only the answer is rounded, once.
+//! bits, doubles in a fixed-point number wide enough for all of them, and only their sum is rounded, once. A mean is that
+//! sum divided, as Firestore divides it: the mean of what sums up to 32 in five numbers is 6.4.
 //! Source: google.firestore.v1, comments on `StructuredAggregationQuery.Aggregation`.
 
 use std::borrow::Cow;
@@ -154,28 +155,25 @@ impl Sum {
         let only_integers = self.finite + self.nan + self.above + self.below == 0;
         match i64::try_from(self.integer_total) {
             Ok(total) if only_integers => Value::Integer(total),
-            _ => Value::Double(self.divided(1)),
+            _ => Value::Double(self.rounded()),
         }
     }
 
     fn mean(&self) -> Value {
         match self.integers + self.finite + self.nan + self.above + self.below {
             0 => Value::Null,
-            // Firestore divides the sum as it is answered: one that no double can hold has no finite mean.
-            count => match self.divided(1) {
-                sum if sum.is_finite() => Value::Double(self.divided(count)),
-                sum => Value::Double(sum),
-            },
+            // The sum as it is answered: one that no double can hold has no finite mean.
+            count => Value::Double(self.rounded() / count as f64),
         }
     }
 
-    /// The sum of all numbers by `count`, rounded once. `count` is not zero.
-    fn divided(&self, count: u64) -> f64 {
+    /// The sum of all numbers, rounded once.
+    fn rounded(&self) -> f64 {
         match (self.nan, self.above, self.below) {
             (0, 0, 0) => {
                 let mut exact = self.finite_total.as_deref().cloned().unwrap_or_default();
                 exact.add_integer(self.integer_total);
-                exact.divided(count)
+                exact.rounded()
             }
             (0, _, 0) => f64::INFINITY,
             (0, 0, _) => f64::NEG_INFINITY,
@@ -186,8 +184,7 @@ impl Sum {
 
 /// A sum of doubles without rounding: a fixed-point number in two's complement.
 ///
-/// Bit 0 weighs 2⁻¹¹³⁸, 64 bits below the smallest double, so that a quotient's rest cannot hide a rounding; 2⁶⁴ of the
-/// largest doubles stay below the sign.
+/// Bit 0 weighs 2⁻¹¹³⁸, a limb below the smallest double; 2⁶⁴ of the largest doubles stay below the sign.
 #[derive(Clone, Debug, PartialEq)]
 struct Exact([u64; Exact::LIMBS]);
 
@@ -242,20 +239,14 @@ impl Exact {
         }
     }
 
-    /// This number by `count`, rounded to the nearest double, ties to even. `count` is not zero.
-    fn divided(&self, count: u64) -> f64 {
+    /// This number, rounded to the nearest double, ties to even.
+    fn rounded(&self) -> f64 {
         let mut limbs = self.0;
         let negative = limbs[Self::LIMBS - 1] >> 63 == 1;
         if negative {
             negate(&mut limbs);
         }
-        let mut rest = 0_u128;
-        for limb in limbs.iter_mut().rev() {
-            let part = (rest << 64) | u128::from(*limb);
-            *limb = (part / u128::from(count)) as u64;
-            rest = part % u128::from(count);
-        }
-        let size = round(&limbs, rest != 0);
+        let size = round(&limbs);
         if negative { -size } else { size }
     }
 }
@@ -267,8 +258,8 @@ fn negate(limbs: &mut [u64]) {
     }
 }
 
-/// The double nearest to a fixed-point number with something behind its last bit or not.
-fn round(limbs: &[u64; Exact::LIMBS], behind: bool) -> f64 {
+/// The double nearest to a fixed-point number.
+fn round(limbs: &[u64; Exact::LIMBS]) -> f64 {
     let bit = |at: usize| limbs[at / 64] >> (at % 64) & 1 == 1;
     let Some(top) = (0..Exact::LIMBS).rev().find(|index| limbs[*index] != 0) else { return 0.0 };
     let high = top * 64 + 63 - limbs[top].leading_zeros() as usize;
@@ -276,7 +267,7 @@ fn round(limbs: &[u64; Exact::LIMBS], behind: bool) -> f64 {
     let low = high.saturating_sub(Exact::FRACTION).max(Exact::SMALLEST);
     let mantissa = (low..=high).rev().fold(0_u64, |mantissa, at| mantissa << 1 | u64::from(bit(at)));
     let half = bit(low - 1);
-    let below_half = behind || (0..low - 1).any(bit);
+    let below_half = (0..low - 1).any(bit);
     let mantissa = mantissa + u64::from(half && (below_half || mantissa & 1 == 1));
     // The mantissa's leading one adds one to the exponent, and so does a carry out of rounding.
     let bits = (((low - Exact::SMALLEST) as u64) << Exact::FRACTION) + mantissa;
@@ -331,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_answer_is_rounded() {
+    fn only_the_sum_is_rounded() {
         use Value::Double;
         check(&[0.1; 10].map(Double), expect!["[Integer(10), Double(1.0), Double(0.1)]"]);
         check(&[1e308, 1e308, -1e308, 1.0, -1e308].map(Double), expect!["[Integer(5), Double(1.0), Double(0.2)]"]);
@@ -339,6 +330,17 @@ mod tests {
         check(&[f64::MIN, f64::MIN].map(Double), expect!["[Integer(2), Double(-inf), Double(-inf)]"]);
         check(&[5e-324, 0.0].map(Double), expect!["[Integer(2), Double(5e-324), Double(0.0)]"]);
         check(&[5e-324, 5e-324, 5e-324, 0.0].map(Double), expect!["[Integer(4), Double(1.5e-323), Double(5e-324)]"]);
+    }
+
+    // Source: the system tests of Google's clients for Go and Java.
+    #[test]
+    fn a_mean_is_the_rounded_sum_divided() {
+        use Value::{Double, Integer};
+        check(&[4.8, 5.9, 6.0, 7.1, 8.2].map(Double), expect!["[Integer(5), Double(32.0), Double(6.4)]"]);
+        check(
+            &[Double(8.6), Integer(9), Integer(10)],
+            expect!["[Integer(3), Double(27.6), Double(9.200000000000001)]"],
+        );
     }
 
     proptest! {
@@ -359,17 +361,14 @@ mod tests {
             let mut exact = Exact::default();
             prop_assume!(number.is_finite());
             exact.add(number);
-            prop_assert_eq!(exact.divided(1), number);
+            prop_assert_eq!(exact.rounded(), number);
         }
 
         #[test]
-        fn integers_round_and_divide_as_the_processor_does(number in any::<i128>(), small in -(1_i64 << 53)..(1 << 53), count in 1..1_u64 << 53) {
+        fn integers_round_as_the_processor_does(number in any::<i128>()) {
             let mut exact = Exact::default();
             exact.add_integer(number);
-            prop_assert_eq!(exact.divided(1), number as f64);
-            let mut exact = Exact::default();
-            exact.add_integer(i128::from(small));
-            prop_assert_eq!(exact.divided(count), small as f64 / count as f64);
+            prop_assert_eq!(exact.rounded(), number as f64);
         }
     }
 }

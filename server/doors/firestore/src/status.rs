@@ -7,7 +7,7 @@ use hearth_core::decide::WriteError;
 use hearth_core::field::{FieldPath, FieldPathError};
 use hearth_core::path::{Id, IdError};
 use hearth_core::query::{Operator, QueryError};
-use hearth_core::value::ValueError;
+use hearth_core::value::{Value, ValueError};
 use hearth_core::write::WriteShapeError;
 use hearth_core::{DatabaseName, DocPath, Document, PathError, Version};
 use hearth_engine::{CommitError, DatabaseError, Denied, ReadError};
@@ -133,7 +133,10 @@ impl Refusal {
             ValueError::FieldName(FieldPathError::EmptyName { .. } | FieldPathError::TooLong { .. }) => {
                 Self::invalid(format!("Property {name} contains an invalid nested entity."))
             }
-            ValueError::FieldName(_) | ValueError::VectorTooLong { .. } => Self::invalid(format!("{name}: {error}")),
+            ValueError::VectorTooLong { .. } => {
+                Self::invalid(format!("Vectors must be at most {} dimensions.", Value::VECTOR_DIMENSIONS_MAX))
+            }
+            ValueError::FieldName(_) => Self::invalid(format!("{name}: {error}")),
         }
     }
 

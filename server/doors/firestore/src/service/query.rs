@@ -63,19 +63,20 @@ impl Door {
             let mut told = Told::new(query, parent.database, &snapshot, plan.map(|(_, plan)| plan));
             let mut responses: Vec<_> =
                 near.shown_of(nearest).iter().map(|(whole, shown)| told.document(whole, Some(shown))).collect();
-            responses.extend(told.last(&pages));
+            told.end(&mut responses, &pages);
             return Ok(answers(began(&snapshot).into_iter().chain(responses)));
         }
         let told = Told::new(query, parent.database, &snapshot, plan.map(|(_, plan)| plan));
         let responses = stream::try_unfold(Some((told, pages, first)), async |reading| {
             let Some((mut told, mut pages, page)) = reading else { return Ok(None) };
-            if page.is_empty() {
-                let last: Vec<_> = told.last(&pages).into_iter().collect();
-                return Ok(Some((last, None)));
-            }
             told.skipped = pages.skipped();
-            let responses: Vec<_> = page.iter().map(|document| told.document(document, None)).collect();
-            let next = pages.next().await?;
+            let mut responses: Vec<_> = page.iter().map(|document| told.document(document, None)).collect();
+            // The page behind is read first: the last document tells what the query cost.
+            let next = if page.is_empty() { page } else { pages.next().await? };
+            if next.is_empty() {
+                told.end(&mut responses, &pages);
+                return Ok(Some((responses, None)));
+            }
             Ok::<_, Refusal>(Some((responses, Some((told, pages, next)))))
         });
         let responses = responses.map_ok(|page| stream::iter(page.into_iter().map(Ok))).try_flatten();
@@ -171,20 +172,24 @@ impl Told {
         }
     }
 
-    /// What is told when all documents are. Clients need the time also of nothing, and the cost where they asked for it.
-    fn last(self, pages: &Pages) -> Option<v1::RunQueryResponse> {
-        let is_empty = self.documents == 0;
-        let skipped = if is_empty { pages.skipped() } else { 0 };
-        (is_empty || self.plan.is_some()).then(|| v1::RunQueryResponse {
-            read_time: self.read_time,
-            skipped_results: i32::try_from(skipped).unwrap_or(i32::MAX),
-            continuation_selector: Some(ContinuationSelector::Done(true)),
-            explain_metrics: self.plan.map(|plan| v1::ExplainMetrics {
+    /// What is told when all documents are: the cost where somebody asked for it, with the last of them, as Firestore does;
+    /// of nothing the time, for clients need it.
+    fn end(self, responses: &mut Vec<v1::RunQueryResponse>, pages: &Pages) {
+        if self.documents == 0 {
+            responses.push(v1::RunQueryResponse {
+                read_time: self.read_time,
+                skipped_results: i32::try_from(pages.skipped()).unwrap_or(i32::MAX),
+                continuation_selector: Some(ContinuationSelector::Done(true)),
+                ..Default::default()
+            });
+        }
+        if let (Some(plan), Some(last)) = (self.plan, responses.last_mut()) {
+            last.continuation_selector = Some(ContinuationSelector::Done(true));
+            last.explain_metrics = Some(v1::ExplainMetrics {
                 plan_summary: Some(plan),
                 execution_stats: Some(stats(self.documents, pages.cost())),
-            }),
-            ..Default::default()
-        })
+            });
+        }
     }
 }
 
