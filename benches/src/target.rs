@@ -116,8 +116,8 @@ pub const TARGETS: [Target; 33] = [
     row("compare-node-listen", "through Google's client for Node, 1 writer and 100 listeners, events heard: the same", Bound::AtLeast(2.0), "×").because(CLIENT),
     row("compare-node-increment", "through Google's client for Node, 64 clients incrementing one document: the same", Bound::AtLeast(2.0), "×").because(CLIENT),
     row("compare-grpc-write-1", "by gRPC, single writes by 1 client: at least 2 × the emulator's rate", Bound::AtLeast(2.0), "×").because(
-        "one client waits for one durable commit at a time: for `fdatasync` and four wakings of threads (row one-writer), where the emulator writes \
-        nothing to disk",
+        "one client waits for one durable commit at a time: for `fdatasync`, which is a third of its time, and four wakings of threads \
+        (row one-writer), where the emulator writes nothing to disk",
     ),
     row("compare-grpc-write-64", "by gRPC, single writes by 64 clients: the same", Bound::AtLeast(2.0), "×"),
     row("compare-grpc-get", "by gRPC, gets by 64 clients: the same", Bound::AtLeast(2.0), "×"),
@@ -125,8 +125,8 @@ pub const TARGETS: [Target; 33] = [
     row("compare-grpc-listen", "by gRPC, 1 writer and 100 listeners, events heard: the same", Bound::AtLeast(2.0), "×"),
     row("compare-grpc-increment", "by gRPC, 64 clients incrementing one document: the same", Bound::AtLeast(2.0), "×"),
     row("compare-cpu-write-1", "by gRPC, single writes by 1 client: at most 1/5 of the emulator's server CPU an operation", Bound::AtMost(0.2), "×").because(
-        "a commit that is alone pays for its own frame, sync and wakings of threads; 64 that wait together share them (compare-cpu-write-64). \
-        Not profiled on its own",
+        "a commit that is alone pays for its own frame, sync and wakings of threads, two thirds of it within the kernel (perf); 64 that wait \
+        together share them (compare-cpu-write-64)",
     ),
     row("compare-cpu-write-64", "by gRPC, single writes by 64 clients: the same", Bound::AtMost(0.2), "×"),
     row("compare-cpu-get", "by gRPC, gets by 64 clients: the same", Bound::AtMost(0.2), "×"),

@@ -31,7 +31,7 @@ use hearth_tests::setting;
 use points::Point;
 
 /// Stories of `./test`.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 1_000;
 
 #[test]
 fn every_story_of_crashes_and_drops_keeps_every_promise() {

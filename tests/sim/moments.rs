@@ -29,7 +29,9 @@ impl Moment {
     fn new() -> Self {
         let scheduler = Scheduler::new(Random::new(1));
         scheduler.take_in_order();
-        let machine = Machine::new(&scheduler, hearth_engine::Limits::default());
+        // Each stage takes its own turns, so that a moment between two of them can be looked at.
+        let limits = hearth_engine::Limits { lone_commits_max: 0, ..hearth_engine::Limits::default() };
+        let machine = Machine::new(&scheduler, limits);
         scheduler.begin_life(None);
         let single = Single::open(&machine.parts, &machine.place, |log| Box::new(log)).unwrap();
         let outbox = single.outbox();

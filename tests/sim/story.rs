@@ -118,6 +118,7 @@ fn limits(random: &mut Random) -> Limits {
     Limits {
         queue_commits_max: 5,
         group_commits_max: 1 + random.index(4),
+        lone_commits_max: random.index(3),
         generation_bytes_max: 300 + random.index(1_500),
         generations_applied_min: 1,
         generations_max: 1 + random.index(3),

@@ -13,6 +13,9 @@ pub struct Limits {
     pub queue_commits_max: usize,
     /// Commits that share one frame of the log.
     pub group_commits_max: usize,
+    /// Commits of a group that its planner writes, syncs and tells itself, where the other stages of the writer have nothing
+    /// to do and nothing more is asked; with 0 it never does.
+    pub lone_commits_max: usize,
     /// Bytes of pages, as sled counts them, that the state keeps at hand, for the whole process. In memory it is several
     /// times as much (docs/decisions/0007).
     pub cache_bytes_max: u64,
@@ -101,6 +104,7 @@ impl Default for Limits {
             commit_bytes_max: 10 << 20,
             queue_commits_max: 1_024,
             group_commits_max: 256,
+            lone_commits_max: 1,
             cache_bytes_max: 48 << 20,
             generation_bytes_max: 8 << 20,
             generations_applied_min: 3,

@@ -5,6 +5,9 @@
 //! it) → tell (the memtable, which makes it visible, then listeners, then the callers). Every verdict, refusals included, is
 //! answered when all that it was decided on is durable.
 //!
+//! A commit that is alone gains nothing by that and would wait for two threads to wake: where the other stages have nothing
+//! to do and nothing more is asked, the planner sees the group through itself.
+//!
 //! When the log fails, the group that failed and all planned on it are dropped; `life` tells the stages apart. The planner
 //! hears of it when everything that the log took before is visible.
 
@@ -21,10 +24,10 @@ use hearth_core::{Version, size};
 use hearth_store::{CommitLog, Entry};
 use tokio::sync::{mpsc, oneshot};
 
-use self::log::LogStage;
+use self::log::{LogEnd, LogStage};
 use self::plan::Planner;
 pub(crate) use self::puts::{puts, wipe_puts};
-use self::tell::TellStage;
+use self::tell::{TellStage, Teller};
 use crate::crew::Hired;
 use crate::database::Common;
 use crate::feed::Feed;
@@ -84,6 +87,8 @@ pub(crate) struct Shared {
     life: AtomicU64,
     /// The last group that is visible.
     published: AtomicU64,
+    /// The last group that was passed to listeners, or refused: the log and the last stage are done with it.
+    told: AtomicU64,
     /// The oldest version that can be read.
     history_start: AtomicU64,
     /// Whether the log waits for something to write.
@@ -108,6 +113,7 @@ impl Shared {
             wipe_told: AtomicU64::new(standing.life.floor.micros()),
             life: AtomicU64::new(0),
             published: AtomicU64::new(0),
+            told: AtomicU64::new(0),
             history_start: AtomicU64::new(standing.history_start.micros()),
             log_idle: AtomicBool::new(true),
             log_failure: OnceLock::new(),
@@ -199,14 +205,16 @@ impl Writer {
         log: Box<dyn CommitLog>,
         feed: Arc<Feed>,
         queue: mpsc::Receiver<Ask>,
-        freeze: impl Fn() + Send + 'static,
+        freeze: impl Fn() + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let crew = feed.crew.clone();
         let (to_log, from_plan) = std_mpsc::sync_channel(PLANNED_GROUPS_MAX);
         let (to_tell, from_log) = std_mpsc::sync_channel(DURABLE_GROUPS_MAX);
-        let plan = Planner::new(shared.clone(), seen, queue, to_log);
-        let log = LogStage::new(shared.clone(), log, from_plan, to_tell);
-        let tell = TellStage::new(shared, feed, freeze, from_log);
+        let end = Arc::new(LogEnd::new(shared.clone(), log));
+        let teller = Arc::new(Teller::new(shared.clone(), feed, freeze));
+        let plan = Planner::new(shared.clone(), seen, queue, to_log, Rest { end: end.clone(), teller: teller.clone() });
+        let log = LogStage::new(shared, end, from_plan, to_tell);
+        let tell = TellStage::new(teller, from_log);
         let stages = vec![
             crew.hire(format!("plan {name}"), Box::new(plan))?,
             crew.hire(format!("log {name}"), Box::new(log))?,
@@ -222,6 +230,25 @@ impl Writer {
                 tracing::error!("a stage of the writer ended in a panic; its message is above");
             }
         }
+    }
+}
+
+/// What the other stages work with, for a planner that sees a group through alone.
+struct Rest {
+    end: Arc<LogEnd>,
+    teller: Arc<Teller>,
+}
+
+impl Rest {
+    /// Writes, syncs and tells a group, with which nobody else is at work. Gives it back where it would wait for something
+    /// else, and the planner with it.
+    fn see_through(&self, group: Group) -> Result<(), Box<Group>> {
+        if self.teller.is_busy() {
+            return Err(Box::new(group));
+        }
+        self.teller.tell(self.end.append_if_free(group)?);
+        self.end.drop_needless();
+        Ok(())
     }
 }
 

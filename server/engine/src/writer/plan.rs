@@ -12,7 +12,7 @@ use hearth_store::Entry;
 use tokio::sync::mpsc;
 
 use super::puts::{puts, superseded, wipe_puts};
-use super::{Ask, GROUP_BYTES_MAX, GROUP_COMMITS_IDLE, Group, Reply, Shared, Wipe};
+use super::{Ask, GROUP_BYTES_MAX, GROUP_COMMITS_IDLE, Group, Reply, Rest, Shared, Wipe};
 use crate::admin::{self, AdminEntry};
 use crate::crew::{Found, Handed, Pace, Turn, Worker};
 use crate::keys_seen::{KeysSeen, Seen};
@@ -26,12 +26,15 @@ pub(super) struct Planner {
     shared: Arc<Shared>,
     queue: mpsc::Receiver<Ask>,
     to_log: std_mpsc::SyncSender<Group>,
+    rest: Rest,
     /// A group that the log has no room for yet.
     ready: Option<Group>,
     /// A wipe that is not durable yet: nothing is planned on what it takes away.
     wiping: Option<(Version, std_mpsc::Receiver<()>)>,
     planned: Version,
     number: u64,
+    /// Whether the group before this one was small enough to be alone: where it was not, others are about to ask again.
+    was_small: bool,
     life: u64,
     /// Documents as groups left them that may not be visible yet, with the group's number.
     overlay: HashMap<DocPath, (u64, Option<Arc<Document>>)>,
@@ -89,7 +92,13 @@ impl Worker for Planner {
             Ask::Wipe { epoch, reply } => self.wipe(epoch, reply),
             first => self.plan(first),
         };
-        self.hand_on(group, pace)
+        if !self.is_alone(&group) {
+            return self.hand_on(group, pace);
+        }
+        match self.rest.see_through(group) {
+            Ok(()) => Turn::Worked,
+            Err(group) => self.hand_on(*group, pace),
+        }
     }
 }
 
@@ -99,6 +108,7 @@ impl Planner {
         seen: KeysSeen,
         queue: mpsc::Receiver<Ask>,
         to_log: std_mpsc::SyncSender<Group>,
+        rest: Rest,
     ) -> Self {
         let planned = shared.visible.version();
         let recent = Ring::new(planned, shared.limits.recent_commits_max, shared.limits.recent_bytes_max);
@@ -106,10 +116,12 @@ impl Planner {
             shared,
             queue,
             to_log,
+            rest,
             ready: None,
             wiping: None,
             planned,
             number: 0,
+            was_small: true,
             life: 0,
             overlay: HashMap::new(),
             unpublished: VecDeque::new(),
@@ -128,6 +140,18 @@ impl Planner {
             }
             Handed::Closed => Turn::Over,
         }
+    }
+
+    /// Whether nobody else is at work or was just now: then this group is sooner seen through than handed on.
+    fn is_alone(&mut self, group: &Group) -> bool {
+        let is_small = group.verdicts.len() <= self.shared.limits.lone_commits_max;
+        let was_small = std::mem::replace(&mut self.was_small, is_small);
+        is_small
+            && was_small
+            && group.wipe.is_none()
+            && self.shared.told.load(Ordering::Acquire) + 1 == group.number
+            && self.held.is_none()
+            && self.queue.is_empty()
     }
 
     /// Begins a group.

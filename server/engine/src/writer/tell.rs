@@ -11,28 +11,56 @@ use crate::feed::Feed;
 use crate::request::{CommitError, Committed};
 
 pub(super) struct TellStage {
-    shared: Arc<Shared>,
-    feed: Arc<Feed>,
-    /// Freezes a full generation and wakes the applier.
-    freeze: Box<dyn Fn() + Send>,
+    teller: Arc<Teller>,
     from_log: std_mpsc::Receiver<Logged>,
     /// What is being told.
     telling: Option<Telling>,
 }
 
+/// What becomes of a group that the log is done with.
+pub(super) struct Teller {
+    shared: Arc<Shared>,
+    feed: Arc<Feed>,
+    /// Freezes a full generation and wakes the applier.
+    freeze: Box<dyn Fn() + Send + Sync>,
+}
+
 struct Telling {
+    number: u64,
     commits: std::vec::IntoIter<(Arc<Commit>, usize)>,
     verdicts: Vec<(Reply, Result<Committed, CommitError>)>,
 }
 
-impl TellStage {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        feed: Arc<Feed>,
-        freeze: impl Fn() + Send + 'static,
-        from_log: std_mpsc::Receiver<Logged>,
-    ) -> Self {
-        Self { shared, feed, freeze: Box::new(freeze), from_log, telling: None }
+impl Teller {
+    pub(super) fn new(shared: Arc<Shared>, feed: Arc<Feed>, freeze: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { shared, feed, freeze: Box::new(freeze) }
+    }
+
+    /// Whether listeners come or go just now, or are told something: then telling would wait.
+    pub(super) fn is_busy(&self) -> bool {
+        self.feed.is_busy()
+    }
+
+    /// Tells a group, from beginning to end.
+    pub(super) fn tell(&self, logged: Logged) {
+        let Some(mut telling) = self.begin(logged) else { return };
+        while self.pass(&mut telling) {}
+        self.answer(telling);
+    }
+
+    /// Makes a group visible, or refuses it.
+    fn begin(&self, logged: Logged) -> Option<Telling> {
+        match logged {
+            Logged::Durable(group) => Some(self.publish(group)),
+            Logged::Refused { group, error, failed } => {
+                if failed {
+                    self.shared.life.fetch_add(1, Ordering::AcqRel);
+                }
+                self.shared.told.store(group.number, Ordering::Release);
+                refuse(group, &error);
+                None
+            }
+        }
     }
 
     /// Makes a group visible.
@@ -59,37 +87,48 @@ impl TellStage {
             let _ = wipe.done.send(());
             self.feed.wiped(wipe.life.floor);
         }
-        Telling { commits: group.commits.into_iter(), verdicts: group.verdicts }
+        Telling { number: group.number, commits: group.commits.into_iter(), verdicts: group.verdicts }
+    }
+
+    /// Passes one commit to those who listen; says whether there was one.
+    fn pass(&self, telling: &mut Telling) -> bool {
+        let Some((commit, bytes)) = telling.commits.next() else { return false };
+        self.feed.pass(&commit, bytes);
+        true
+    }
+
+    /// Answers the callers of a group that is passed.
+    fn answer(&self, telling: Telling) {
+        self.shared.told.store(telling.number, Ordering::Release);
+        for (reply, verdict) in telling.verdicts {
+            // Whoever asked may have gone; then nobody is to be told.
+            let _ = reply.send(verdict);
+        }
+    }
+}
+
+impl TellStage {
+    pub(super) fn new(teller: Arc<Teller>, from_log: std_mpsc::Receiver<Logged>) -> Self {
+        Self { teller, from_log, telling: None }
     }
 }
 
 impl Worker for TellStage {
     /// Takes a group in, passes one commit, or answers the callers of a group that is passed.
     fn step(&mut self, pace: Pace) -> Turn {
-        let Some(telling) = &mut self.telling else {
-            match pace.receive(&self.from_log) {
-                Found::Work(Logged::Durable(group)) => self.telling = Some(self.publish(group)),
-                Found::Work(Logged::Refused { group, error, failed }) => {
-                    if failed {
-                        self.shared.life.fetch_add(1, Ordering::AcqRel);
-                    }
-                    refuse(group, &error);
-                }
+        match self.telling.take() {
+            Some(mut telling) => match self.teller.pass(&mut telling) {
+                true => self.telling = Some(telling),
+                false => self.teller.answer(telling),
+            },
+            None => match pace.receive(&self.from_log) {
+                Found::Work(logged) => self.telling = self.teller.begin(logged),
                 Found::Nothing => return Turn::Nothing,
                 Found::Closed => {
-                    self.feed.close();
+                    self.teller.feed.close();
                     return Turn::Over;
                 }
-            }
-            return Turn::Worked;
-        };
-        if let Some((commit, bytes)) = telling.commits.next() {
-            self.feed.pass(&commit, bytes);
-            return Turn::Worked;
-        }
-        for (reply, verdict) in self.telling.take().into_iter().flat_map(|telling| telling.verdicts) {
-            // Whoever asked may have gone; then nobody is to be told.
-            let _ = reply.send(verdict);
+            },
         }
         Turn::Worked
     }

@@ -102,7 +102,7 @@ macro_rules! limits {
 
 /// The limits of the engine, by the names they have there; those that are times say their unit.
 pub(crate) const LIMITS: &[Limit] = limits! {
-    counts: commit_writes_max, commit_bytes_max, queue_commits_max, group_commits_max, cache_bytes_max, generation_bytes_max,
+    counts: commit_writes_max, commit_bytes_max, queue_commits_max, group_commits_max, lone_commits_max, cache_bytes_max, generation_bytes_max,
         generations_applied_min, generations_max, result_docs_max, result_docs_default, queries_running_max, part_docs_max, part_bytes_max,
         outbox_bytes_max, listeners_per_connection_max, resume_changes_max, recent_commits_max, recent_bytes_max,
         history_bytes_max, snapshot_log_bytes_min, disk_free_bytes_min, databases_open_max,
