@@ -184,11 +184,14 @@ impl Door {
     }
 
     /// The version of a time that a request wants to read at. One from before all that is sure to be kept is refused, also
-    /// where nothing has been forgotten yet, or nothing was there: as in Firestore, for clients are to meet it at once.
-    fn version_at(&self, time: wkt::Timestamp) -> Result<Version, Refusal> {
+    /// where nothing has been forgotten yet, or nothing was there: as in Firestore, for clients are to meet it at once. What
+    /// was not changed since, however long ago, is as it is now, and that time is handed out as the time of reads.
+    fn version_at(&self, database: &Database, time: wkt::Timestamp) -> Result<Version, Refusal> {
         let version = version_from(time)?;
         let kept = u64::try_from(self.engine.history().as_micros()).unwrap_or(u64::MAX);
-        match version.micros() < self.engine.clock().micros().saturating_sub(kept) {
+        let oldest = Version::from_micros(self.engine.clock().micros().saturating_sub(kept));
+        let newest = database.visible();
+        match version < oldest && (version < newest || newest == Version::ZERO) {
             true => Err(Refusal::too_old(&format!("history is kept for {} s", kept / 1_000_000))),
             false => Ok(version),
         }
@@ -242,7 +245,7 @@ impl Door {
         let kind = match options.mode {
             Some(Mode::ReadOnly(read_only)) => Kind::ReadOnly(match read_only.consistency_selector {
                 Some(ConsistencySelector::ReadTime(time)) => {
-                    self.readable(database, caller, self.version_at(time)?).await?
+                    self.readable(database, caller, self.version_at(database, time)?).await?
                 }
                 None => self.newest(database, caller).await?,
             }),
@@ -280,7 +283,7 @@ impl Door {
                 return Ok(Snapshot { at, noting: None, began: Vec::new() });
             }
             Consistency::At(time) => {
-                return Ok(Snapshot { at: self.version_at(time)?, noting: None, began: Vec::new() });
+                return Ok(Snapshot { at: self.version_at(database, time)?, noting: None, began: Vec::new() });
             }
             Consistency::Transaction(id) => {
                 (self.book().find(self.now(), &id, database.name(), &caller.scope())?, Vec::new())

@@ -40,6 +40,8 @@ impl Authenticate for Names {
 
 pub(crate) struct Server {
     router: Router,
+    /// Stands until it is told to go on.
+    pub(crate) clock: Arc<ManualClock>,
 }
 
 impl Server {
@@ -55,9 +57,10 @@ impl Server {
 
     pub(crate) fn with(mode: Mode, access: Access, limits: Limits) -> Self {
         let options = Options { limits, access, projects: Projects::Any, default_project: None };
-        let (engine, _) = Engine::start(Backing::Memory, options, Arc::new(ManualClock::at(NOW))).unwrap();
+        let clock = Arc::new(ManualClock::at(NOW));
+        let (engine, _) = Engine::start(Backing::Memory, options, clock.clone()).unwrap();
         let door = Door::new(engine, Arc::new(Names), mode, Bounds::Relaxed);
-        Self { router: crate::routes(door) }
+        Self { router: crate::routes(door), clock }
     }
 
     /// `request` is a method and an address, and on further lines headers. The headers `Peer` and `From` are what whoever

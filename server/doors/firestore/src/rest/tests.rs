@@ -2,6 +2,8 @@
 
 mod queries;
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use expect_test::{Expect, expect};
 use hearth_auth::Mode;
@@ -219,6 +221,27 @@ async fn a_collection_is_listed_page_by_page() {
     check(&server, "GET /rooms?transaction=AA%3D%3D&readTime=2026-01-01T00:00:00Z", "", expect![[r#"
         400
         {"error":{"code":400,"message":"Only one of transaction and readTime can be given","status":"INVALID_ARGUMENT"}}"#]]).await;
+}
+
+#[tokio::test]
+async fn a_time_from_before_what_is_kept_is_refused_unless_nothing_was_written_since() {
+    let server = Server::dev();
+    let write = format!("PATCH {ROOT}/rooms/a");
+    let body = r#"{"fields":{"n":{"integerValue":"1"}}}"#;
+    server.json(&write, body).await;
+    server.clock.pass(Duration::from_secs(2 * 3_600));
+    // The time that reads were told until now.
+    let then = "GET /rooms/a?readTime=2026-01-01T00:00:00Z";
+    let read = server.json(&format!("GET {ROOT}/rooms/a?readTime=2026-01-01T00:00:00Z"), "").await;
+    assert_eq!(read["fields"]["n"]["integerValue"], "1");
+    server.json(&write, body).await;
+    for request in [then, "GET /rooms?readTime=2026-01-01T00:59:59.999999Z"] {
+        check(&server, request, "", expect![[r#"
+        400
+        {"error":{"code":400,"message":"The requested 'read_time' is too old. (history is kept for 3600 s)","status":"FAILED_PRECONDITION"}}"#]]).await;
+    }
+    let kept = server.json(&format!("GET {ROOT}/rooms?readTime=2026-01-01T01:00:00Z"), "").await;
+    assert_eq!(names(&kept["documents"]), "rooms/a=1");
 }
 
 #[tokio::test]
