@@ -103,6 +103,62 @@ test('listeners of limits, groups and single documents', async () => {
   again.stop();
 });
 
+test('a listener is told each step once: what is written here, what came of it, when the network went and came', async () => {
+  const db = fresh();
+  const rooms = collection(db, 'rooms');
+  const told = [];
+  let wake = () => {};
+  const stop = onSnapshot(rooms, { includeMetadataChanges: true }, snapshot => {
+    const { hasPendingWrites, fromCache } = snapshot.metadata;
+    told.push([ids(snapshot), hasPendingWrites ? 'pending' : 'settled', fromCache ? 'cached' : 'current'].join(' '));
+    wake();
+  });
+  // Whatever were told beside these would stand between them, or in front of what is told next.
+  const next = async (...wanted) => {
+    while (told.length < wanted.length) await new Promise(done => (wake = done));
+    assert.deepEqual(told.splice(0), wanted);
+  };
+  await next(' settled current');
+  await setDoc(doc(rooms, 'a'), { n: 1 });
+  await next('a pending current', 'a settled current');
+  await setDoc(doc(rooms, 'a'), { n: 1 });
+  await next('a pending current', 'a settled current');
+  const refusedBatch = writeBatch(db).set(doc(rooms, 'b'), { n: 2 }).update(doc(rooms, 'missing'), { n: 3 }).commit();
+  await assert.rejects(refusedBatch, refused('not-found'));
+  await next('ab pending current', 'a settled current');
+  await disableNetwork(db);
+  await next('a settled cached');
+  const late = setDoc(doc(rooms, 'c'), { at: serverTimestamp() });
+  await next('ac pending cached');
+  await enableNetwork(db);
+  await late;
+  while (told.at(-1) !== 'ac settled current') await new Promise(done => (wake = done));
+  told.length = 0;
+  await deleteDoc(doc(rooms, 'a'));
+  await next('c settled current');
+  await deleteDoc(doc(rooms, 'c'));
+  await next(' settled current');
+  stop();
+});
+
+test('a limit from the front and its mirror from the back are one target, and each goes on without the other', async () => {
+  const db = fresh();
+  const all = await cities(sdk, db);
+  const [front, back] = [query(all, orderBy('n'), limit(2)), query(all, orderBy('n', 'desc'), limitToLast(2))];
+  let [one, two] = [listening(front), listening(back)];
+  assert.deepEqual([ids(await one.until(() => true)), ids(await two.until(() => true))], ['ab', 'ba']);
+  one.stop();
+  one = listening(front);
+  assert.equal(ids(await one.until(() => true)), 'ab');
+  await setDoc(doc(all, 'z'), { n: 0 });
+  assert.deepEqual([ids(await one.until(({ docs }) => docs[0].id === 'z')), ids(await two.until(({ docs }) => docs[1].id === 'z'))], ['za', 'az']);
+  two.stop();
+  await updateDoc(doc(all, 'a'), { n: -1 });
+  two = listening(back);
+  assert.deepEqual([ids(await one.until(({ docs }) => docs[0].id === 'a')), ids(await two.until(() => true))], ['az', 'za']);
+  for (const watch of [one, two]) watch.stop();
+});
+
 test('a transaction is tried again when another came first, and a contended counter is counted to the last one', async () => {
   const [db, other] = [fresh('counts'), fresh('counts')];
   const ref = doc(db, 'counters/one');
