@@ -182,6 +182,7 @@ export class Telling {
 
 /** The target by which a listener knows that it was told everything. */
 const MARKER = 1_000;
+const REFUSED = 'refused';
 
 /**
  * What a client of a Listen stream knows. What is compared is what it knows, not by which messages it came to know it: after
@@ -191,6 +192,8 @@ class Listener {
   #story;
   #stream;
   #current = new Map();
+  /** What was removed and is not yet said to be. */
+  #leaving = new Set();
   #views = new Map();
   #went = [];
   /** The last global snapshot's. */
@@ -222,27 +225,42 @@ class Listener {
   }
 
   remove(targetId) {
+    this.#current.delete(targetId);
+    this.#leaving.add(targetId);
     this.#stream.send({ database: this.#story.database, removeTarget: targetId });
   }
 
-  /** Reads until everything that was committed is told, and writes down what each target shows. */
+  /** Reads until everything that was asked and committed is told, and writes down what each target shows. */
   async settle(step) {
-    // No server tells of a commit that changes nothing of what is listened to, so there is one that does.
-    const { commitTime } = await this.#story.given({ 'marker/listened': { step } });
     try {
-      while (!(await this.#isSettled(commitTime)));
+      // Of requests on this stream and commits beside it neither waits for the other, and where they meet the emulator writes
+      // two messages into each other: so nothing is committed before all that was asked here is answered.
+      while (this.#leaving.size || [...this.#current.values()].some(is => !is)) {
+        if ((await this.#read()) === REFUSED) return this.#say(step);
+      }
+      // No server tells of a commit that changes nothing of what is listened to, so there is one that does.
+      const { commitTime } = await this.#story.given({ 'marker/listened': { step } });
+      for (let told; !told || micros(told) < micros(commitTime);) {
+        const read = await this.#read();
+        if (read === REFUSED) break;
+        told = read;
+      }
     } catch (error) {
       if (typeof error.code !== 'number') throw error;
       this.#went.push(`the stream ended ${error.code}`, ...(process.env.TEST_WORDS ? [error.details] : []));
     }
+    return this.#say(step);
+  }
+
+  #say(step) {
     this.#views.delete(MARKER);
     const views = [...this.#views].map(([id, view]) => [id, [...view].sort().map(one => one.join(' '))]);
     if (![...this.#current.keys()].some(id => id !== MARKER) || this.#went.some(one => one.startsWith('the stream'))) views.length = 0;
     this.#story.say(step, { went: this.#went.splice(0), views });
   }
 
-  /** The next message; whether all is told then. */
-  async #isSettled(wanted) {
+  /** Reads the next message. Answers up to when all is told then, if it says so, or `REFUSED` where no target is left. */
+  async #read() {
     const { targetChange: change, documentChange, documentDelete, documentRemove, filter } = await this.#stream.next();
     const path = name => name.slice(this.#story.root.length + 1);
     if (documentChange) {
@@ -255,22 +273,30 @@ class Listener {
       for (const view of this.#views.values()) view.delete(path(gone.document));
     }
     if (filter) this.#went.push(`${filter.targetId} should have ${filter.count ?? 0}`);
-    if (!change) return false;
+    if (!change) return undefined;
     const type = change.targetChangeType ?? 'NO_CHANGE';
     const ids = change.targetIds?.length ? change.targetIds : [...this.#current.keys()];
-    if (type === 'RESET') for (const id of ids) this.#views.get(id)?.clear(), this.#current.set(id, false);
-    if (type === 'CURRENT') for (const id of ids) this.#current.set(id, true);
+    const staying = ids.filter(id => !this.#leaving.has(id));
+    if (type === 'RESET') for (const id of staying) this.#views.get(id)?.clear(), this.#current.set(id, false);
+    if (type === 'CURRENT') for (const id of staying) this.#current.set(id, true);
     if (type === 'REMOVE') {
       for (const id of ids) {
-        this.#current.delete(id);
         this.#went.push(`${id} removed ${change.cause?.code ?? ''}`);
+        if (!this.#leaving.delete(id)) {
+          this.#current.delete(id);
+          if (![...this.#current.keys()].some(id => id !== MARKER)) return REFUSED;
+        } else if (this.#current.has(id)) {
+          // Added anew meanwhile: what the old one showed is not the new one's.
+          this.#views.get(id)?.clear();
+        } else {
+          this.#views.delete(id);
+        }
       }
-      if (![...this.#current.keys()].some(id => id !== MARKER)) return true;
     }
-    if (type !== 'NO_CHANGE' || change.targetIds?.length || !change.readTime) return false;
-    if ([...this.#current.values()].some(is => !is)) return false;
+    if (type !== 'NO_CHANGE' || change.targetIds?.length || !change.readTime) return undefined;
+    if (this.#leaving.size || [...this.#current.values()].some(is => !is)) return undefined;
     Object.assign(this, { resumeToken: Buffer.from(change.resumeToken ?? '', 'base64'), readTime: change.readTime });
-    return !wanted || micros(change.readTime) >= micros(wanted);
+    return change.readTime;
   }
 }
 
