@@ -2,8 +2,8 @@
 //! without a restart.
 //!
 //! Where a neighbour takes the disk to the last byte, the state may not survive: `TEST_LAST_BYTE=1` (`./soak crash-last-byte`) tries
-//! that too. It once failed now and then, for a reason that was not found: the server did not end by SIGTERM, or still
-//! refused commits when there was space again. No acknowledged commit was seen to be lost (docs/reliability.md).
+//! that too. It once failed now and then: the disk was so small that the data themselves left less than the server wants free,
+//! and the test read while the state was being made anew (docs/reliability.md).
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
@@ -19,8 +19,8 @@ use crate::skipped;
 
 /// `TEST_CYCLES` runs more. Each is a fresh disk that is filled some times.
 const CYCLES: u64 = 2;
-/// The server leaves 64 MiB of it free.
-const DISK_BYTES: u64 = 160 << 20;
+/// The server leaves 64 MiB of it free, and what all three loads write takes some 100.
+const DISK_BYTES: u64 = 256 << 20;
 /// What a considerate neighbour leaves. sled writes a little even when it is only read, and without this does not survive.
 const LEFT_BYTES: u64 = 16 << 20;
 
@@ -69,7 +69,8 @@ fn a_full_disk_refuses_writes_until_there_is_room_and_loses_nothing() {
                 server.restart();
             }
             let counts = ledger.load(server.address(), |progress| progress.acknowledged(50));
-            assert!(counts.acknowledged >= 50 && counts.refused + counts.unknown == 0, "it does not go on: {counts:?}");
+            let goes_on = counts.acknowledged >= 50 && counts.refused + counts.unknown == 0;
+            assert!(goes_on, "it does not go on: {counts:?}, {}", server.put("/db/other/x", &json!({})).send().text());
             ledger.verify(&server);
         }
         server.restart();
@@ -88,7 +89,9 @@ fn restart_full(server: &mut Server, ledger: &Ledger, random: &mut Random) {
         Ok(()) => {
             println!("started on a full disk");
             // What it has to make again before it can serve, it cannot make.
-            ledger.verify_damaged(server);
+            if ledger.is_served(server) {
+                ledger.verify_damaged(server);
+            }
         }
         Err(refused) => {
             println!("refused to start on a full disk");

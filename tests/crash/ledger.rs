@@ -171,6 +171,11 @@ impl Ledger {
         compare(&self.expected(), &served);
     }
 
+    /// Whether a server serves at all, once it has made again what it can.
+    pub(crate) fn is_served(&self, server: &Server) -> bool {
+        await_open(server.address())
+    }
+
     /// Holds against what it serves a server whose files were changed: each answer is right, or says that data is damaged.
     /// Says whether all were right. Everything must be settled already.
     #[track_caller]
@@ -264,12 +269,17 @@ fn compare(expected: &BTreeMap<String, Expected>, served: &BTreeMap<String, Valu
     }
 }
 
-/// Waits until the database is not being rebuilt any more; it says so to whoever asks meanwhile.
+/// Waits until the database is not being rebuilt any more; it says so to whoever asks meanwhile. Says whether it is open: on a full
+/// disk it cannot be, and who asks again begins anew.
 #[track_caller]
-fn await_open(address: SocketAddr) {
+fn await_open(address: SocketAddr) -> bool {
     let deadline = Instant::now() + PATIENCE * 3;
     let ask = Ask::new(address, "GET", "/db/log?limit=1");
-    while ask.try_send().is_some_and(|answer| answer.status == 503 && answer.text().contains("being rebuilt")) {
+    loop {
+        let answer = ask.try_send();
+        if !answer.as_ref().is_some_and(|answer| answer.status == 503 && answer.text().contains("being rebuilt")) {
+            return answer.is_some_and(|answer| answer.status == 200);
+        }
         assert!(Instant::now() < deadline, "it is being rebuilt for too long");
         thread::yield_now();
     }

@@ -232,9 +232,14 @@ impl Store for Sled {
         let Some(db) = self.open.write().unwrap_or_else(PoisonError::into_inner).take() else {
             return Ok(());
         };
+        if let Err(error) = flushed {
+            // Dropped, it would try to write once more, and where that fails it was seen to wait for ever. What it holds is let
+            // go of when the process ends.
+            std::mem::forget(db);
+            return Err(error);
+        }
         let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(db)));
         let failed = |cause| StoreError::Failed { act: "closed", cause };
-        flushed?;
         dropped.map_err(|payload| failed(panic_text(payload.as_ref())))?;
         wait_until_let_go(&self.path).map_err(|error| failed(error.to_string()))
     }
