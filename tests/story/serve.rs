@@ -138,7 +138,8 @@ fn a_fresh_directory_is_closed_to_everyone_without_the_admin_key() {
                 }
                 walked += 1;
             }
-            for token in ["owner", "wrong", &format!("{ADMIN_KEY}x")] {
+            let of_firebase = crate::socket::of_firebase("ada");
+            for token in ["owner", "wrong", &format!("{ADMIN_KEY}x"), &of_firebase] {
                 let answer = ask.clone().bearer(token).send();
                 assert!(route.open || matches!(answer.status, 401 | 403), "{method} {}: {answer:?}", route.example);
             }

@@ -13,6 +13,14 @@ pub(crate) fn unsigned(uid: &str) -> String {
     format!("{}.{}.", part(json!({"alg": "none", "typ": "JWT"})), part(claims))
 }
 
+/// What Firebase Auth would say of this user, expired, and signed by nobody.
+pub(crate) fn of_firebase(uid: &str) -> String {
+    let part = |json: Value| crate::serve::base64url(json.to_string().as_bytes());
+    let claims =
+        json!({"iss": "https://securetoken.google.com/shop", "aud": "shop", "sub": uid, "iat": 1, "exp": 3_601});
+    format!("{}.{}.c2ln", part(json!({"alg": "RS256", "kid": "a", "typ": "JWT"})), part(claims))
+}
+
 #[track_caller]
 fn checked(message: Value) -> Value {
     check_schema("message", &message);
@@ -197,6 +205,8 @@ fn who_speaks_may_change_and_is_told() {
     let mut socket =
         Socket::open(server.address(), "/db", &[("Authorization", &format!("Bearer {}", unsigned("bob")))]);
     assert_eq!(socket.ask(&json!({"id": 0, "op": "ping"}))["ev"], "pong");
+    let authed = checked(socket.ask(&json!({"id": 2, "op": "auth", "token": of_firebase("bob")})));
+    assert_eq!((&authed["ev"], &authed["uid"]), (&json!("authed"), &json!("bob")));
     let forged = checked(socket.ask(&json!({"id": 3, "op": "auth", "token": "forged"})));
     assert_eq!((&forged["ev"], &forged["problem"]["code"]), (&json!("problem"), &json!("unauthenticated")));
     assert!(matches!(socket.expect_end(), SocketEnd::Closed(4401, _)));

@@ -1,5 +1,7 @@
-//! What only dev does: believing tokens that nobody signed, as the emulators of Firebase do, and the credentials of Google's
-//! own servers, which a client sends by REST although an emulator is named.
+//! What only dev does, as the emulators of Firebase do: believing tokens that nobody signed, those of Firebase Auth without
+//! their signature, and the credentials of Google's own servers, which a client sends by REST although an emulator is named.
+
+use hearth_core::Map;
 
 use crate::caller::{Caller, User};
 use crate::jwt::{self, Unverified};
@@ -11,6 +13,9 @@ pub(crate) const OWNER: &str = "owner";
 
 /// How an access token of Google's OAuth begins. Nobody but Google can say whose it is; its emulator takes each for an admin's.
 const ACCESS: &str = "ya29.";
+
+/// How Firebase Auth names itself; what follows is the project.
+const FIREBASE: &str = "https://securetoken.google.com/";
 
 /// How the mail address of a service account ends.
 const SERVICE_ACCOUNT: &str = ".gserviceaccount.com";
@@ -30,6 +35,15 @@ pub(crate) fn is_service_account(token: &Unverified<'_>) -> bool {
     is_own && text("aud") != Some(mint::CUSTOM_TOKEN_AUDIENCE)
 }
 
+/// Whether a token says that Firebase Auth made it for a user. An app in development that signs in there shows it to an
+/// emulator as well.
+///
+/// Source: Google's emulator of Firestore, tried: it believes one of any project, also when it has expired.
+pub(crate) fn is_firebase(token: &Unverified<'_>) -> bool {
+    let text = |name| claims::text(&token.claims, name);
+    text("iss").is_some_and(|issuer| issuer.starts_with(FIREBASE)) && text("aud") != Some(mint::CUSTOM_TOKEN_AUDIENCE)
+}
+
 /// The caller whom an unsigned token names: `alg` none and an empty signature. Its expiry is not looked at.
 ///
 /// Source: tokens that firebase-admin and the rules test kit make for emulators; some say `user_id` without `sub`.
@@ -40,8 +54,13 @@ pub(crate) fn believe(token: Unverified<'_>) -> Result<Caller, TokenError> {
     if claims::text(&token.claims, "aud") == Some(mint::CUSTOM_TOKEN_AUDIENCE) {
         return Err(TokenError::Audience);
     }
-    let name = if token.claims.contains_key("sub") { "sub" } else { "user_id" };
-    let uid = jwt::uid(&token.claims, name)?;
-    let issuer = claims::text(&token.claims, "iss").unwrap_or_default().into();
-    Ok(Caller::user(User { uid, issuer, claims: token.claims, expires_seconds: None }))
+    named(token.claims)
+}
+
+/// The caller whom these claims name, for as long as it likes.
+pub(crate) fn named(claims: Map) -> Result<Caller, TokenError> {
+    let name = if claims.contains_key("sub") { "sub" } else { "user_id" };
+    let uid = jwt::uid(&claims, name)?;
+    let issuer = claims::text(&claims, "iss").unwrap_or_default().into();
+    Ok(Caller::user(User { uid, issuer, claims, expires_seconds: None }))
 }

@@ -9,8 +9,8 @@ use crate::token::{TokenError, Verifier};
 /// How much is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// As Firebase's emulators do: unsigned tokens, whatever their expiry says, and as admins the credential `owner` and
-    /// those of Google's servers.
+    /// As Firebase's emulators do: unsigned tokens and those of Firebase Auth, whatever their expiry says, and as admins the
+    /// credential `owner` and those of Google's servers. Whoever is configured is verified also here.
     Dev,
     /// Signed tokens of configured issuers and the admin key, nothing else.
     Serve,
@@ -52,6 +52,7 @@ impl Gate {
         }
         self.verifier.verify(credential, now_seconds).or_else(|error| match error {
             TokenError::UnknownIssuer if dev::is_service_account(&parts) => Ok(Caller::Admin),
+            TokenError::UnknownIssuer if dev::is_firebase(&parts) => dev::named(parts.claims),
             TokenError::UnknownIssuer => Err(TokenError::NotConfigured),
             error => Err(error),
         })
@@ -79,8 +80,10 @@ mod tests {
     use hearth_core::{Map, Value};
 
     use super::*;
+    use crate::keys::Algorithm;
     use crate::mint::{self, Grant};
     use crate::testing::{self, NOW};
+    use crate::token::Issuer;
 
     const KEY: &str = "test-only-admin-key-0123456789";
 
@@ -181,6 +184,61 @@ mod tests {
         ] {
             check(Mode::Dev, &signed(&claims), &not_configured);
         }
+    }
+
+    /// What Firebase Auth says of a user, signed by nobody we know.
+    fn of_firebase(claims: &str) -> String {
+        let header = testing::part(r#"{"alg":"RS256","kid":"a","typ":"JWT"}"#);
+        format!("{header}.{}.c2ln", testing::part(claims))
+    }
+
+    #[test]
+    fn tokens_of_firebase_auth_are_believed_in_dev_alone() {
+        let token = |project: &str, exp: u64| {
+            let issuer = format!("https://securetoken.google.com/{project}");
+            of_firebase(&format!(r#"{{"iss":"{issuer}","aud":"{project}","sub":"ada","user_id":"ada","exp":{exp}}}"#))
+        };
+        for token in [token("shop", NOW + 60), token("shop", NOW - 60), token("another", NOW + 60)] {
+            check(Mode::Dev, &token, "user ada");
+            check(Mode::Serve, &token, "refused: unknown issuer");
+            let caller = gate().admit(Mode::Dev, Some(&token), NOW).unwrap();
+            assert_eq!(caller.expires_seconds(), None, "as an unsigned token never does");
+        }
+        check(
+            Mode::Dev,
+            &of_firebase(r#"{"iss":"https://securetoken.google.com/shop"}"#),
+            "refused: no usable subject",
+        );
+        let not_configured = format!("refused: {}", TokenError::NotConfigured);
+        for issuer in ["https://securetoken.google.com.example.org/shop", "https://example.org/securetoken.google.com/"]
+        {
+            let claims = format!(r#"{{"iss":"{issuer}","aud":"shop","sub":"ada"}}"#);
+            check(Mode::Dev, &of_firebase(&claims), &not_configured);
+        }
+        let claims = format!(
+            r#"{{"iss":"https://securetoken.google.com/shop","aud":"{}","sub":"ada"}}"#,
+            mint::CUSTOM_TOKEN_AUDIENCE
+        );
+        check(Mode::Dev, &of_firebase(&claims), &not_configured);
+    }
+
+    #[test]
+    fn tokens_of_firebase_auth_are_verified_in_dev_where_it_is_configured() {
+        let firebase = Issuer {
+            issuer: "https://securetoken.google.com/shop".into(),
+            audiences: vec!["shop".into()],
+            ..testing::issuer(Algorithm::Rs256)
+        };
+        let gate = Gate::new(Verifier::new(vec![firebase]).unwrap(), None);
+        let claims = |project: &str, exp: u64| {
+            format!(r#"{{"iss":"https://securetoken.google.com/{project}","aud":"{project}","sub":"ada","exp":{exp}}}"#)
+        };
+        let signed = |exp| testing::signed(Algorithm::Rs256, r#"{"alg":"RS256","kid":"a"}"#, &claims("shop", exp));
+        let error = |token: &str| gate.admit(Mode::Dev, Some(token), NOW).map(|_| ());
+        assert_eq!(error(&signed(NOW + 60)), Ok(()));
+        assert_eq!(error(&signed(NOW - 60)), Err(TokenError::Expired));
+        assert_eq!(error(&of_firebase(&claims("shop", NOW + 60))), Err(TokenError::BadSignature));
+        assert_eq!(error(&of_firebase(&claims("another", NOW + 60))), Ok(()), "that one is not configured");
     }
 
     #[test]
