@@ -4,6 +4,7 @@
 //! under the same time limit as the headers.
 
 mod answering;
+mod unfinished;
 
 use std::collections::HashMap;
 use std::io;
@@ -15,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::Request;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Request};
 use bytes::{Buf, Bytes};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -31,6 +33,7 @@ use tokio::time::Sleep;
 use crate::config::settings::Network;
 use crate::tls::Tls;
 use answering::{Answering, Asked, Stage};
+use unfinished::Unfinished;
 
 /// How long a peer may take for a TLS handshake, and for its first bytes.
 const HEADERS_TIME_MAX: Duration = Duration::from_secs(10);
@@ -41,6 +44,8 @@ const HEADERS_MAX: usize = 100;
 /// Requests that one HTTP/2 connection may have open. All of Firestore's clients in one process of Node share a connection, two
 /// streams each that stay for a minute, and wait in silence where it is full.
 const STREAMS_MAX: u32 = 4_096;
+/// What [`ConnectionLimits::unfinished_bytes_max`] is. In memory it is about a third more.
+pub(crate) const UNFINISHED_BYTES_MAX: usize = 256 << 20;
 /// Streams that a peer may have reset before we looked at them; beyond that it is attacking. Source: CVE-2023-44487.
 const STREAMS_RESET_MAX: usize = 64;
 /// How long a peer may take nothing of what is sent to it. Whoever stalls for longer is cut off, whatever it listens to.
@@ -72,13 +77,16 @@ pub(crate) struct ConnectionLimits {
     /// How long a connection of HTTP/1.1 may go without a request, or take for the headers of one. Browsers and proxies keep
     /// connections for a minute or longer, and one that is closed just when it is used again costs them a failed request.
     pub(crate) idle_max: Duration,
+    /// Bytes of messages that have not come whole, over all requests of one HTTP/2 connection.
+    pub(crate) unfinished_bytes_max: usize,
 }
 
 #[cfg(test)]
 impl ConnectionLimits {
     /// Limits for tests of something else.
     pub(crate) fn of_a_test() -> Self {
-        Self { total_max: 9, per_address_max: 9, proxies: Vec::new(), idle_max: HEADERS_TIME_MAX }
+        let (idle_max, unfinished_bytes_max) = (HEADERS_TIME_MAX, UNFINISHED_BYTES_MAX);
+        Self { total_max: 9, per_address_max: 9, proxies: Vec::new(), idle_max, unfinished_bytes_max }
     }
 }
 
@@ -270,13 +278,15 @@ where
     let idle_max = seat.seats.inner.limits.idle_max;
     let is_http2 = first == PREFACE;
     let answering = Answering::default();
+    let unfinished = Unfinished::new(seat.seats.inner.limits.unfinished_bytes_max);
     let io = TokioIo::new(Begun::new(first, stream, answering.clone(), seat));
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         // Of HTTP/2 several requests share a connection, and its frames say themselves how each of them ends.
         let under_way = (!is_http2).then(|| answering.begin());
-        let answer = router.call(request.map(|body| Asked::new(body, under_way.clone())));
+        let held = is_http2.then(|| unfinished.begin(is_grpc(request.headers())));
+        let answer = router.call(request.map(|body| Asked::new(body, under_way.clone(), held)));
         async move { answer.await.map(|response| answering::until_sent(response, under_way)) }
     });
     // Both kinds of connection stop in the same way, and share no trait that says so.
@@ -314,6 +324,10 @@ where
         drive!(builder.serve_connection(io, service).with_upgrades());
     }
     Ok(())
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// Reads until it is known whether they are HTTP/2's; none where the peer left without a word.
@@ -439,7 +453,8 @@ mod tests {
 
     fn limits(total_max: usize, per_address_max: usize) -> ConnectionLimits {
         let proxies = vec![Network::parse("10.0.0.0/8").unwrap()];
-        ConnectionLimits { total_max, per_address_max, proxies, idle_max: Duration::from_secs(75) }
+        let idle_max = Duration::from_secs(75);
+        ConnectionLimits { total_max, per_address_max, proxies, idle_max, unfinished_bytes_max: 100_000 }
     }
 
     #[test]
@@ -509,6 +524,40 @@ mod tests {
         http2.await.unwrap().unwrap();
         let mut rest = Vec::new();
         idle.read_to_end(&mut rest).await.unwrap();
+    }
+
+    /// The first part of a body; the rest never comes.
+    struct Part(Option<Bytes>);
+
+    impl hyper::body::Body for Part {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+            self.0.take().map_or(Poll::Pending, |data| Poll::Ready(Some(Ok(hyper::body::Frame::data(data)))))
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_of_one_connection_hold_no_more_than_so_much_together() {
+        let read = |body: Bytes| async move { body.len().to_string() };
+        let (socket, _seats, _stop) = connected(axum::routing::post(read)).await;
+        let (mut send, http2) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+        tokio::spawn(http2);
+        let mut begin = |bytes| {
+            let part = Part(Some(vec![7; bytes].into()));
+            send.send_request(Request::post("http://x/").body(part).unwrap())
+        };
+        let refused = tokio::select! {
+            // Either may be read first; the other is one too many.
+            refused = begin(60_000) => refused,
+            refused = begin(60_000) => refused,
+        };
+        assert_eq!(refused.unwrap().status(), 400);
     }
 
     #[tokio::test(start_paused = true)]

@@ -140,6 +140,7 @@ async fn serve(mode: Mode, mut settings: Settings, command: Option<&ExecArgs>) -
         per_address_max: settings.connections_per_address_max,
         proxies: settings.behind_proxy.clone(),
         idle_max: settings.connection_idle_max,
+        unfinished_bytes_max: connections::UNFINISHED_BYTES_MAX,
     });
     let accept = |listener| connections::accept(listener, tls.clone(), router.clone(), seats.clone(), stopped.clone());
     let beside_at = beside.as_ref().and_then(|beside| beside.local_addr().ok());

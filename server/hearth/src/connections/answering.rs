@@ -4,10 +4,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
+use axum::BoxError;
 use axum::body::Body;
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+
+use super::unfinished::Held;
 
 /// What one connection of HTTP/1.1 knows of its request.
 #[derive(Clone, Debug, Default)]
@@ -92,11 +95,13 @@ pub(super) struct Asked {
     body: Incoming,
     /// Until it has come whole.
     under_way: Option<Arc<UnderWay>>,
+    /// What is held of it, where others share the connection.
+    held: Option<Held>,
 }
 
 impl Asked {
-    pub(super) fn new(body: Incoming, under_way: Option<Arc<UnderWay>>) -> Self {
-        let mut asked = Self { body, under_way };
+    pub(super) fn new(body: Incoming, under_way: Option<Arc<UnderWay>>, held: Option<Held>) -> Self {
+        let mut asked = Self { body, under_way, held };
         asked.note_end(asked.body.is_end_stream());
         asked
     }
@@ -110,7 +115,7 @@ impl Asked {
 
 impl HttpBody for Asked {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
@@ -119,7 +124,12 @@ impl HttpBody for Asked {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         let is_end = frame.is_none() || self.body.is_end_stream();
         self.note_end(is_end && !matches!(frame, Some(Err(_))));
-        Poll::Ready(frame)
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        let too_much = data.zip(self.held.as_mut()).and_then(|(data, held)| held.add(data).err());
+        Poll::Ready(match too_much {
+            Some(too_much) => Some(Err(too_much.into())),
+            None => frame.map(|frame| frame.map_err(Into::into)),
+        })
     }
 
     fn is_end_stream(&self) -> bool {
