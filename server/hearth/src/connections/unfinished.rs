@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Bytes before each message of gRPC: whether it is compressed, and its length.
 /// Source: PROTOCOL-HTTP2.md of gRPC, "Length-Prefixed-Message".
 const HEAD_BYTES: usize = 5;
+/// Whoever reads a message makes room for all of it when its head has come. That costs nothing yet, but for the first page
+/// that is written, and the system's pages are so large where it hands out huge ones.
+const PAGE_BYTES_MAX: usize = 2 << 20;
 
 /// The unfinished messages of one connection.
 #[derive(Clone, Debug)]
@@ -72,7 +75,7 @@ struct Message {
 }
 
 impl Message {
-    /// Goes on by these bytes; how many there are now of a message that is not whole.
+    /// Goes on by these bytes; what is held now of a message that is not whole.
     fn follow(&mut self, mut data: &[u8]) -> usize {
         while !data.is_empty() {
             let left = match HEAD_BYTES.checked_sub(self.bytes) {
@@ -89,7 +92,10 @@ impl Message {
                 self.bytes = 0;
             }
         }
-        self.bytes
+        match self.bytes < HEAD_BYTES {
+            true => self.bytes,
+            false => self.bytes.max(self.length().min(PAGE_BYTES_MAX)),
+        }
     }
 
     /// What the head says.
@@ -111,14 +117,16 @@ mod tests {
     #[test]
     fn messages_are_followed_however_they_are_cut() {
         let stream = [framed(3), framed(0), framed(300), framed(1)].concat();
-        let ends = [0, 8, 13, 318, 324];
+        let messages = [(0, 3), (8, 0), (13, 300), (318, 1), (324, 0)];
         for piece in 1..=stream.len() {
             let mut message = Message::default();
             let mut come = 0;
             for data in stream.chunks(piece) {
                 come += data.len();
-                let last_end = ends.into_iter().rev().find(|end| *end <= come).unwrap();
-                assert_eq!(message.follow(data), come - last_end, "{come} bytes in pieces of {piece}");
+                let (start, length) = messages.into_iter().rev().find(|(start, _)| *start <= come).unwrap();
+                let unfinished = come - start;
+                let held = if unfinished < HEAD_BYTES { unfinished } else { unfinished.max(length) };
+                assert_eq!(message.follow(data), held, "{come} bytes in pieces of {piece}");
             }
         }
     }
@@ -127,18 +135,22 @@ mod tests {
     fn what_is_held_counts_over_all_bodies_and_what_is_whole_does_not() {
         let unfinished = Unfinished::new(30);
         let (mut call, mut plain) = (unfinished.begin(true), unfinished.begin(false));
-        let long = framed(20);
+        // Its head makes room for 10.
+        let long = framed(10);
         for _ in 0..9 {
-            call.add(&long[..24]).unwrap();
-            call.add(&long[24..]).unwrap();
+            call.add(&long[..14]).unwrap();
+            call.add(&long[14..]).unwrap();
         }
         plain.add(&[7; 20]).unwrap();
         call.add(&long[..10]).unwrap();
         let refused = call.add(&long[10..11]).unwrap_err().to_string();
         assert!(refused.contains("30 bytes"), "{refused}");
         drop(plain);
-        call.add(&long[11..24]).unwrap();
+        call.add(&long[11..14]).unwrap();
         drop(call);
+        let mut large = unfinished.begin(true);
+        large.add(&framed(10 << 20)[..HEAD_BYTES]).unwrap_err();
+        drop(large);
         unfinished.begin(false).add(&[7; 30]).unwrap();
         unfinished.begin(false).add(&[7; 31]).unwrap_err();
     }
