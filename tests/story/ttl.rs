@@ -104,6 +104,21 @@ fn a_policy_is_about_what_was_there_before_it_too() {
         size = event(&mut sse)["size"].as_u64().unwrap();
     }
     assert_eq!(found(&server, "/db/s"), "no");
+    // A change that comes together with a commit, while all of these are being looked at, is not passed over.
+    for n in 0..1_000 {
+        put(&server, &format!("many/{n:04}"), json!({"until": time(3_600)}));
+    }
+    let mut sse = server.sse(&target("/db/many", &[("orderBy", "at")]));
+    event(&mut sse);
+    for n in 0..12 {
+        put(&server, "many/goes", json!({"at": time(-60)}));
+        assert_eq!(event(&mut sse)["size"], 1);
+        set(&server, "many", "until");
+        put(&server, "many/0000", json!({"n": n}));
+        set(&server, "many", "at");
+        assert_eq!(event(&mut sse)["size"], 0);
+        assert_eq!(server.delete("/ttl/many").send().status, 200);
+    }
     // Without it nothing goes any more.
     assert_eq!(server.delete("/ttl/s").send().expect_status(200).json(), json!({"policies": []}));
     set(&server, "t", "at");

@@ -132,10 +132,15 @@ impl Sweeper {
     pub(super) async fn run(mut self) {
         let mut known = Known::nothing();
         let mut failed_before = false;
+        let mut meant: Arc<[TtlPolicy]> = Arc::default();
         loop {
             let policies = self.policies.borrow_and_update().clone();
-            if policies.is_empty() {
+            if policies != meant {
+                // Other documents than before are meant. Seen here, for what wakes it may also be a commit of the same moment.
                 known = Known::nothing();
+                meant = policies.clone();
+            }
+            if policies.is_empty() {
                 match self.policies.changed().await {
                     Ok(()) => continue,
                     Err(_) => return,
@@ -152,8 +157,7 @@ impl Sweeper {
             let upto = known.upto.unwrap_or_default();
             tokio::select! {
                 changed = self.policies.changed() => match changed {
-                    // Other documents than before may be meant.
-                    Ok(()) => known = Known::nothing(),
+                    Ok(()) => {}
                     Err(_) => return,
                 },
                 () = self.shared.visible.above(upto), if is_awake => {}
