@@ -166,14 +166,17 @@ mod tests {
         assert!(error.to_string().contains("hearth.toml"));
     }
 
+    /// A token with these claims and a signature of nobody we know.
+    fn signed_by_a_stranger(claims: &str) -> String {
+        format!("{}.{}.c2ln", testing::part(r#"{"alg":"RS256","kid":"a","typ":"JWT"}"#), testing::part(claims))
+    }
+
     #[test]
     fn credentials_of_googles_servers_make_an_admin_in_dev_alone() {
         check(Mode::Dev, "ya29.a0Af_by-nobody", "Admin");
         check(Mode::Serve, "ya29.a0Af_by-nobody", "refused: malformed token");
         let account = "server@shop.iam.gserviceaccount.com";
-        let signed =
-            |claims: &str| format!("{}.{}.c2ln", testing::part(r#"{"alg":"RS256","kid":"a"}"#), testing::part(claims));
-        let own = signed(&format!(r#"{{"iss":"{account}","sub":"{account}","exp":{}}}"#, NOW + 60));
+        let own = signed_by_a_stranger(&format!(r#"{{"iss":"{account}","sub":"{account}","exp":{}}}"#, NOW + 60));
         check(Mode::Dev, &own, "Admin");
         check(Mode::Serve, &own, "refused: unknown issuer");
         let not_configured = format!("refused: {}", TokenError::NotConfigured);
@@ -182,21 +185,17 @@ mod tests {
             format!(r#"{{"iss":"{account}","sub":"ada"}}"#),
             r#"{"iss":"ada@example.com","sub":"ada@example.com"}"#.to_owned(),
         ] {
-            check(Mode::Dev, &signed(&claims), &not_configured);
+            check(Mode::Dev, &signed_by_a_stranger(&claims), &not_configured);
         }
-    }
-
-    /// What Firebase Auth says of a user, signed by nobody we know.
-    fn of_firebase(claims: &str) -> String {
-        let header = testing::part(r#"{"alg":"RS256","kid":"a","typ":"JWT"}"#);
-        format!("{header}.{}.c2ln", testing::part(claims))
     }
 
     #[test]
     fn tokens_of_firebase_auth_are_believed_in_dev_alone() {
         let token = |project: &str, exp: u64| {
             let issuer = format!("https://securetoken.google.com/{project}");
-            of_firebase(&format!(r#"{{"iss":"{issuer}","aud":"{project}","sub":"ada","user_id":"ada","exp":{exp}}}"#))
+            signed_by_a_stranger(&format!(
+                r#"{{"iss":"{issuer}","aud":"{project}","sub":"ada","user_id":"ada","exp":{exp}}}"#
+            ))
         };
         for token in [token("shop", NOW + 60), token("shop", NOW - 60), token("another", NOW + 60)] {
             check(Mode::Dev, &token, "user ada");
@@ -206,20 +205,20 @@ mod tests {
         }
         check(
             Mode::Dev,
-            &of_firebase(r#"{"iss":"https://securetoken.google.com/shop"}"#),
+            &signed_by_a_stranger(r#"{"iss":"https://securetoken.google.com/shop"}"#),
             "refused: no usable subject",
         );
         let not_configured = format!("refused: {}", TokenError::NotConfigured);
         for issuer in ["https://securetoken.google.com.example.org/shop", "https://example.org/securetoken.google.com/"]
         {
             let claims = format!(r#"{{"iss":"{issuer}","aud":"shop","sub":"ada"}}"#);
-            check(Mode::Dev, &of_firebase(&claims), &not_configured);
+            check(Mode::Dev, &signed_by_a_stranger(&claims), &not_configured);
         }
         let claims = format!(
             r#"{{"iss":"https://securetoken.google.com/shop","aud":"{}","sub":"ada"}}"#,
             mint::CUSTOM_TOKEN_AUDIENCE
         );
-        check(Mode::Dev, &of_firebase(&claims), &not_configured);
+        check(Mode::Dev, &signed_by_a_stranger(&claims), &not_configured);
     }
 
     #[test]
@@ -237,8 +236,8 @@ mod tests {
         let error = |token: &str| gate.admit(Mode::Dev, Some(token), NOW).map(|_| ());
         assert_eq!(error(&signed(NOW + 60)), Ok(()));
         assert_eq!(error(&signed(NOW - 60)), Err(TokenError::Expired));
-        assert_eq!(error(&of_firebase(&claims("shop", NOW + 60))), Err(TokenError::BadSignature));
-        assert_eq!(error(&of_firebase(&claims("another", NOW + 60))), Ok(()), "that one is not configured");
+        assert_eq!(error(&signed_by_a_stranger(&claims("shop", NOW + 60))), Err(TokenError::BadSignature));
+        assert_eq!(error(&signed_by_a_stranger(&claims("another", NOW + 60))), Ok(()), "that one is not configured");
     }
 
     #[test]

@@ -172,8 +172,14 @@ impl Write {
         &self.transforms
     }
 
+    /// The same write, whatever the document is. Not for [`Operation::Verify`], which does nothing else than ask.
+    #[must_use]
+    pub fn without_precondition(self) -> Self {
+        Self { precondition: Precondition::None, ..self }
+    }
+
     /// What is done, where, and the transforms, to be used up.
-    pub fn into_parts(self) -> (DocPath, Operation, Vec<FieldTransform>) {
+    pub(crate) fn into_parts(self) -> (DocPath, Operation, Vec<FieldTransform>) {
         (self.path, self.operation, self.transforms)
     }
 }

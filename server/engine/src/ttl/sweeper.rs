@@ -156,9 +156,8 @@ impl Sweeper {
             };
             let upto = known.upto.unwrap_or_default();
             tokio::select! {
-                changed = self.policies.changed() => match changed {
-                    Ok(()) => {}
-                    Err(_) => return,
+                changed = self.policies.changed() => if changed.is_err() {
+                    return;
                 },
                 () = self.shared.visible.above(upto), if is_awake => {}
                 () = tokio::time::sleep(sleep) => {}

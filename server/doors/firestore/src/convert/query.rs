@@ -37,7 +37,6 @@ pub(crate) fn asked_from(parent: &Parent, query: v1::StructuredQuery, bounds: Bo
         }
     }
     let mut spec = spec_from(parent, query)?;
-    check_named(&spec)?;
     let near = match near {
         None => None,
         Some(near) => Some(near_from(near, spec.select.take())?),
@@ -72,7 +71,7 @@ pub(crate) fn spec_from(parent: &Parent, query: v1::StructuredQuery) -> Result<Q
         }
         _ => None,
     };
-    Ok(QuerySpec {
+    let spec = QuerySpec {
         source: source_from(parent, from)?,
         filter,
         start: start_at.map(|cursor| cursor_from(database, &orders, cursor)).transpose()?.flatten(),
@@ -82,7 +81,9 @@ pub(crate) fn spec_from(parent: &Parent, query: v1::StructuredQuery) -> Result<Q
         offset: count_from(offset, "offset")?,
         select,
         aggregates: Vec::new(),
-    })
+    };
+    check_named(&spec)?;
+    Ok(spec)
 }
 
 fn count_from(count: i32, what: &str) -> Result<u32, Refusal> {
@@ -298,7 +299,6 @@ pub(crate) fn aggregation_from(
         return Err(Refusal::invalid("Neighbours of a vector cannot be aggregated"));
     }
     let mut spec = spec_from(parent, documents)?;
-    check_named(&spec)?;
     let (mut aliases, mut unnamed) = (Vec::with_capacity(count), 0);
     for aggregation in query.aggregations {
         let alias = match aggregation.alias {

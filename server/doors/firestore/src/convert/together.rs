@@ -80,6 +80,9 @@ struct Seen {
 /// A version is asked for once: where a later write to the document asks for the same one, it has been found already, and the
 /// document may have changed since.
 pub(crate) fn together(writes: Vec<Write>) -> Result<Vec<Write>, Refusal> {
+    if writes.len() < 2 {
+        return Ok(writes);
+    }
     let mut seen: BTreeMap<DocPath, Seen> = BTreeMap::new();
     writes.into_iter().map(|write| join(&mut seen, write)).collect()
 }
@@ -104,8 +107,7 @@ fn join(seen: &mut BTreeMap<DocPath, Seen>, write: Write) -> Result<Write, Refus
     if version != before.version {
         return Err(Refusal::invalid("Cannot collapse mutations with different version preconditions"));
     }
-    let (path, operation, transforms) = write.into_parts();
-    Ok(Write::build(path, operation, Precondition::None, transforms)?)
+    Ok(write.without_precondition())
 }
 
 #[cfg(test)]
